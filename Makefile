@@ -1,0 +1,50 @@
+# Everything runs in .venv, made from the hashed lock; nothing is set up by hand.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+# DVC starts `python`: it must be the environment's. Nothing here calls home.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help setup repro test test-fast lint bench mlflow lock clean-venv
+
+help:  ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## create .venv from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pneumoseg needs Python 3.11 or newer; set PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r <(awk '/^uv==/{keep=1} keep{print} keep && !/\\$$/{exit}' requirements.lock)
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+repro: setup  ## run the whole pipeline (dvc repro): phantoms unless params.yaml says otherwise
+	dvc repro
+
+test: setup  ## lint, types and all tests
+	$(MAKE) --no-print-directory lint
+	python -m pytest
+
+test-fast: setup  ## the tests that take seconds
+	python -m pytest -m "not slow and not pipeline and not gpu and not real"
+
+lint: setup  ## ruff and mypy --strict
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: setup  ## tables of speed and memory; nothing is asserted
+	PYTHONPATH=src python -m benchmarks
+
+mlflow: setup  ## rebuild missing rows, then the MLflow UI on http://127.0.0.1:5000
+	pneumoseg track
+	pneumoseg ui
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
