@@ -1,0 +1,25 @@
+"""How a stage starts and ends: parameters checked first, a message instead of a traceback, progress on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from pneumoseg.errors import PneumosegError
+from pneumoseg.params import Params, load_params
+
+
+def run_stage(work: Callable[[Params], None]) -> int:
+    """Check params.yaml whole, then do the work; returns the exit code, 0 or 1.
+
+    Heavy imports belong inside ``work``: a mistake in params.yaml is told within a second.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logger = logging.getLogger("pneumoseg")
+    try:
+        work(load_params())
+    except PneumosegError as error:
+        logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback
+        return 1
+    return 0
