@@ -1,0 +1,1 @@
+"""Annotations: the run-length code, tables of it, and the merged masks."""
