@@ -1,0 +1,1 @@
+"""Exploration: tables and figures of the data set; nothing here shows a radiograph."""
