@@ -1,0 +1,1 @@
+"""Probability maps from trained models."""

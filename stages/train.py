@@ -1,0 +1,49 @@
+"""Stage train: one network, trained on every fold but one."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from pneumoseg.params import Params
+from pneumoseg.stage import run_stage
+
+
+def work(fold: int, params: Params) -> None:
+    """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
+    from pneumoseg.fingerprints import project_root, train_key
+    from pneumoseg.tracking import fold_run
+    from pneumoseg.training.checkpoint import Checkpoint
+    from pneumoseg.training.run import load_fold, train_fold, write_fold
+
+    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold)
+    key = train_key(Path(), params, fold, data.digest)
+    # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
+    checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
+    with fold_run(Path(), params, fold, key) as run:
+        trained = train_fold(
+            data, params.model, params.train, params.augment, params.runtime,
+            scratch=project_root() / ".cache" / "arrays", checkpoint=checkpoint, on_epoch=run.log_epoch,
+        )  # fmt: skip
+        run_info = {"fold": fold, "train_key": key, "data": data.digest}
+        metrics = Path("metrics/train")
+        write_fold(
+            trained,
+            Path(f"data/models/fold{fold}"),
+            metrics / f"fold{fold}.csv",
+            metrics / f"fold{fold}.json",
+            run_info,
+        )
+        run.finish(trained.summary, trained.timing)
+    checkpoint.delete()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fold", type=int, required=True, help="the fold that is left out for validation")
+    return run_stage(partial(work, parser.parse_args(argv).fold))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

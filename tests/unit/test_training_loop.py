@@ -1,0 +1,263 @@
+"""The loop on images that a child could segment: it learns, resumes, and stops where it must."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pneumoseg.errors import DataError, ParameterError, TrainingError
+from pneumoseg.files import read_png, write_png
+from pneumoseg.inference.predictor import Predictor
+from pneumoseg.models.factory import build_model
+from pneumoseg.params import load_params
+from pneumoseg.params.model import ModelParams
+from pneumoseg.params.train import TrainParams
+from pneumoseg.tables import FOLDS, MANIFEST, write_table
+from pneumoseg.training.arrays import build_arrays
+from pneumoseg.training.checkpoint import Checkpoint
+from pneumoseg.training.progress import log_epoch
+from pneumoseg.training.run import TrainedFold, load_fold, make_fabric, train_fold, write_fold
+from pneumoseg.training.sampling import derive_seed
+from pneumoseg.training.validation import _summary
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The loop's third parties: Lightning asks for a number of workers, torch for deterministic kernels.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 images of 96 px, every second one with a bright disk that is its mask; a split of two folds."""
+    root = tmp_path_factory.mktemp("disks")
+    chooser = np.random.default_rng(0)
+    rows = []
+    for number in range(20):
+        image = chooser.normal(80, 10, (96, 96)).clip(0, 255).astype(np.uint8)
+        image_id = f"image{number:02d}"
+        if number % 2 == 0:
+            mask = np.zeros((96, 96), np.uint8)
+            cv2.circle(mask, tuple(int(value) for value in chooser.integers(25, 70, 2)), 14, 255, -1)
+            image[mask > 0] += 100
+            write_png(root / "masks" / f"{image_id}.png", mask)
+        write_png(root / "images" / f"{image_id}.png", image)
+        rows.append((image_id, image_id, str(int(number >= 14))))
+    folds = pd.DataFrame(rows, columns=list(FOLDS))
+    write_table(root / "splits/folds.csv", folds, FOLDS)
+    pool = [(name, 1 - int(name[-2:]) % 2, "none", 0) for name, _, fold in rows if fold == "0"]
+    write_table(root / "splits/train_fold1.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
+    return root
+
+
+def make_params(**changes) -> TrainParams:
+    content = load_params(ROOT / "params.yaml").train.model_dump(mode="json")
+    phase = content["phases"][0] | {"size_px": 64, "epochs": 6, "lr": None, "scheduler": None, "positive_share": None}
+    content |= {"lr": 2e-3, "batch_size": 4, "precision": "fp32", "phases": [phase]}
+    content["phases"][0] |= changes.pop("phase", {})
+    return TrainParams.model_validate_json(json.dumps(content | changes))
+
+
+def train(
+    disks: Path, tmp_path: Path, params: TrainParams, on_epoch=lambda *_: None, workers: int = 0, **model
+) -> TrainedFold:
+    whole = load_params(ROOT / "params.yaml")
+    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1)
+    runtime = whole.runtime.model_copy(update={"workers": workers, "device": "cpu"})
+    return train_fold(
+        data, small_model(**model), params, whole.augment, runtime,
+        scratch=tmp_path / "arrays", checkpoint=Checkpoint(tmp_path / "resume", 0.0), on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def small_model(**changes) -> ModelParams:
+    small = {"encoder": "mobilenet_v2", "architecture": "unet", "weights": None}
+    return load_params(ROOT / "params.yaml").model.model_copy(update=small | changes)
+
+
+def weights(trained: TrainedFold) -> dict[str, torch.Tensor]:
+    return trained.model.state_dict()
+
+
+def assert_same(first: TrainedFold, second: TrainedFold) -> None:
+    assert first.history == second.history
+    for name, value in weights(first).items():
+        assert torch.equal(value, weights(second)[name]), name
+
+
+@pytest.fixture(scope="module")
+def unbroken(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedFold:
+    return train(disks, tmp_path_factory.mktemp("unbroken"), make_params())
+
+
+def test_it_learns_and_keeps_the_best_epoch(unbroken: TrainedFold):
+    scores = [row["val_dice_balanced"] for row in unbroken.history]
+    assert unbroken.summary["best_epoch"] == scores.index(max(scores)) + 1
+    assert unbroken.summary["val_dice_pos"] > 0.6
+    assert unbroken.history[-1]["train_loss"] < unbroken.history[0]["train_loss"]
+    assert unbroken.summary["val_all_empty"] == pytest.approx(0.5)
+
+
+def test_kept_weights_give_the_kept_figures(unbroken: TrainedFold, disks: Path, tmp_path: Path):
+    """Predicting with the saved model and scoring by hand gives the summary's Dice."""
+    write_fold(unbroken, tmp_path / "fold1", tmp_path / "fold1.csv", tmp_path / "fold1.json", {"fold": 1})
+    ids = [f"image{number}" for number in range(14, 20)]
+    predictor = Predictor.load([tmp_path / "fold1"])
+    scores = []
+    for image_id, (probability, score) in zip(
+        ids, predictor([read_png(disks / "images" / f"{image_id}.png") for image_id in ids]), strict=True
+    ):
+        path = disks / "masks" / f"{image_id}.png"
+        truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 if path.is_file() else np.zeros((96, 96), bool)
+        marked = probability > 0.5
+        total = int(marked.sum() + truth.sum())
+        scores.append(2 * int((marked & truth).sum()) / total if total else 1.0)
+        assert score == pytest.approx(float(probability.max()))
+    assert np.mean(scores) == pytest.approx(unbroken.summary["val_dice_all"], abs=1e-6)
+    curves = pd.read_csv(tmp_path / "fold1.csv")
+    assert list(curves["epoch"]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_workers_change_nothing(unbroken: TrainedFold, disks: Path, tmp_path: Path):
+    assert_same(train(disks, tmp_path, make_params(), workers=2), unbroken)
+
+
+def test_a_run_stopped_after_any_epoch_ends_the_same(unbroken: TrainedFold, disks: Path, tmp_path: Path):
+    class StopError(Exception):
+        pass
+
+    def stop_after(epoch: int):
+        def on_epoch(number: int, *_) -> None:
+            if number == epoch:
+                raise StopError
+
+        return on_epoch
+
+    for epoch in (2, 4):
+        with pytest.raises(StopError):
+            train(disks, tmp_path, make_params(), on_epoch=stop_after(epoch))
+    assert (tmp_path / "resume/state.pt").is_file()
+    assert_same(train(disks, tmp_path, make_params()), unbroken)
+
+
+def test_phases_start_from_the_best_or_the_last_weights(disks: Path, tmp_path: Path):
+    base = make_params().phases[0].model_dump(mode="json") | {"epochs": 2}
+    phases = [
+        base | {"name": "small"},
+        base
+        | {
+            "name": "large",
+            "size_px": 96,
+            "crop_px": 64,
+            "positive_share": {"start": 0.8, "end": 0.5},
+            "start": "last",
+        },
+    ]
+    trained = train(disks, tmp_path, make_params(phases=phases))
+    assert [row["phase"] for row in trained.history] == ["small", "small", "large", "large"]
+    assert [row["size_px"] for row in trained.history] == [64, 64, 96, 96]
+    assert trained.history[2]["positive_share"] == pytest.approx(0.8)
+    assert trained.summary["best_epoch"] > 2
+    write_fold(trained, tmp_path / "fold", tmp_path / "c.csv", tmp_path / "m.json", {})
+    assert '"size_px": 96' in (tmp_path / "fold/model.json").read_text()
+
+
+def test_a_frozen_encoder_stays_as_it_was(disks: Path, tmp_path: Path):
+    base = make_params().phases[0].model_dump(mode="json") | {"epochs": 1}
+    frozen = train(disks, tmp_path / "a", make_params(phases=[base | {"freeze_encoder_epochs": 1}]))
+    learning = train(disks, tmp_path / "b", make_params(phases=[base]))
+    name = next(name for name in weights(frozen) if name.startswith("encoder.") and name.endswith("weight"))
+    start = initial_weights()[name]
+    assert torch.equal(weights(frozen)[name], start)
+    assert not torch.equal(weights(learning)[name], start)
+
+
+def initial_weights(**model) -> dict[str, torch.Tensor]:
+    torch.manual_seed(derive_seed(load_params(ROOT / "params.yaml").train.seed, "weights"))
+    return build_model(small_model(**model)).state_dict()
+
+
+def test_accumulated_batches_equal_one_large_batch(disks: Path, tmp_path: Path):
+    """With group norm, whose statistics are of one image, two batches of 2 make the step of one batch of 4."""
+    sgd = {"optimiser": {"name": "sgd", "weight_decay": 0.0, "decay_norm_and_bias": True, "momentum": 0.0}}
+    one = make_params(phase={"epochs": 1, "lr": 0.1}, batch_size=4, accumulate_batches=1, **sgd)
+    two = make_params(phase={"epochs": 1, "lr": 0.1}, batch_size=2, accumulate_batches=2, **sgd)
+    first, second = train(disks, tmp_path / "a", one, norm="group"), train(disks, tmp_path / "b", two, norm="group")
+    start = initial_weights(norm="group")
+    name = "segmentation_head.0.weight"
+    moved = (weights(first)[name] - start[name]).abs().max()
+    assert moved > 1e-4
+    assert (weights(first)[name] - weights(second)[name]).abs().max() < 0.02 * moved
+
+
+def test_early_stopping_ends_a_phase(disks: Path, tmp_path: Path):
+    """Nothing moves at such a learning rate (and group norm keeps no statistics): the first epoch stays the best."""
+    params = make_params(phase={"epochs": 9, "lr": 1e-12}, early_stopping={"patience_epochs": 2})
+    trained = train(disks, tmp_path, params, norm="group")
+    assert trained.summary["best_epoch"] == 1
+    assert len(trained.history) == 3
+
+
+def test_a_loss_that_is_not_finite_names_the_images(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from pneumoseg.training import loop
+
+    def poisoned(batch, model):
+        return torch.full((len(batch), 3, 64, 64), math.nan)
+
+    monkeypatch.setattr(loop, "normalise", poisoned)
+    with pytest.raises(TrainingError, match=r"image\d\d.*train\.lr"):
+        train(disks, tmp_path, make_params())
+
+
+@pytest.mark.parametrize(("predicted", "state"), [([0.0, 0.0, 0.0, 0.0], "empty"), ([5.0, 9.0, 1.0, 2.0], "marked")])
+def test_collapse_is_named(predicted: list[float], state: str, caplog: pytest.LogCaptureFixture):
+    """One positive among four: all-empty scores 0.75, and says that it is a collapse."""
+    counts = np.array([[0.0, marked, truth, 0.5] for marked, truth in zip(predicted, [7.0, 0, 0, 0], strict=True)])
+    measured = _summary(counts)
+    assert measured["dice_all"] == (0.75 if state == "empty" else 0.0)
+    assert measured["specificity"] == (1.0 if state == "empty" else 0.0)
+    row = {"epoch": 1, "phase": "main", "train_loss": 1.0, "lr": 1e-3} | {f"val_{k}": v for k, v in measured.items()}
+    log_epoch(row, {"images_per_second": 1.0}, best=False)
+    assert f"collapse, every validation image is {state}" in caplog.text
+
+
+def test_validation_figures_by_hand():
+    """Two positives (Dice 0.5 and 0, IoU 1/3 and 0) and two negatives, one of them marked."""
+    measured = _summary(
+        np.array([[5.0, 10.0, 10.0, 1.0], [0.0, 0.0, 4.0, 1.0], [0.0, 3.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    )
+    assert measured["dice_pos"] == pytest.approx(0.25)
+    assert measured["iou"] == pytest.approx((1 / 3) / 2)
+    assert measured["dice_all"] == pytest.approx((0.5 + 0 + 0 + 1) / 4)
+    assert (measured["sensitivity"], measured["specificity"], measured["collapsed"]) == (0.5, 0.5, 0.0)
+    assert measured["dice_balanced"] == pytest.approx(0.375)
+
+
+def test_missing_parts_are_named(disks: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"train_fold0\.csv"):
+        load_fold(disks / "splits", disks / "images", disks / "masks", 0)
+    with pytest.raises(DataError, match=r"image00\.png"):
+        load_fold(disks / "splits", tmp_path, disks / "masks", 1)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(disks: Path, tmp_path: Path):
+    runtime = load_params(ROOT / "params.yaml").runtime.model_copy(update={"devices": 3, "device": "cpu"})
+    with pytest.raises(ParameterError, match=r"runtime\.devices"):
+        make_fabric(make_params(), runtime)
+
+
+def test_arrays_are_built_once_and_hold_soft_masks(disks: Path, tmp_path: Path):
+    ids = ["image00", "image01"]
+    arrays = build_arrays(disks / "images", disks / "masks", ids, 48, tmp_path, "digest")
+    mask = cv2.imread(str(disks / "masks/image00.png"), cv2.IMREAD_GRAYSCALE)
+    quarters = mask.reshape(48, 2, 48, 2).mean(axis=(1, 3))  # the exact share of each 2 x 2 block
+    assert np.abs(arrays.mask("image00").astype(float) - quarters).max() <= 1
+    assert not arrays.mask("image01").any()
+    stamp = (tmp_path / "digest-48/images.npy").stat().st_mtime_ns
+    build_arrays(disks / "images", disks / "masks", ids, 48, tmp_path, "digest")
+    assert (tmp_path / "digest-48/images.npy").stat().st_mtime_ns == stamp
+    assert not list(tmp_path.glob(".building*"))
