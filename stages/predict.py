@@ -13,6 +13,7 @@ def work(params: Params) -> None:
 
     predict(
         Path("data/models"),
+        Path("metrics/train"),
         params.split.train_folds,
         Path("data/images"),
         Path("data/metadata.csv"),

@@ -12,11 +12,13 @@ from pneumoseg.stage import run_stage
 def work(fold: int, params: Params) -> None:
     """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
     from pneumoseg.fingerprints import project_root, train_key
+    from pneumoseg.models.weights import weights_path
     from pneumoseg.tracking import fold_run
     from pneumoseg.training.checkpoint import Checkpoint
     from pneumoseg.training.run import load_fold, train_fold, write_fold
 
-    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold)
+    weights = weights_path(params.model.weights)
+    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold, weights)
     key = train_key(Path(), params, fold, data.digest)
     # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
     checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
@@ -34,7 +36,7 @@ def work(fold: int, params: Params) -> None:
             metrics / f"fold{fold}.json",
             run_info,
         )
-        run.finish(trained.summary, trained.timing)
+        run.finish(trained.summary, trained.timing, trained.history)
     checkpoint.delete()
 
 

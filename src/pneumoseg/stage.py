@@ -11,7 +11,7 @@ from pneumoseg.params import Params, load_params
 
 
 def run_stage(work: Callable[[Params], None]) -> int:
-    """Check params.yaml whole, then do the work; returns the exit code, 0 or 1.
+    """Check params.yaml whole, then do the work; returns the exit code: 0, 1, or 130 after Ctrl-C.
 
     Heavy imports belong inside ``work``: a mistake in params.yaml is told within a second.
     """
@@ -22,4 +22,7 @@ def run_stage(work: Callable[[Params], None]) -> int:
     except PneumosegError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback
         return 1
+    except KeyboardInterrupt:
+        logger.error("interrupted")  # noqa: TRY400 - the user's own doing
+        return 130
     return 0

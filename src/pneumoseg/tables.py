@@ -6,6 +6,7 @@ file, never renamed. Missing numbers are empty cells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,9 @@ import pandas as pd
 
 from pneumoseg.errors import DataError
 from pneumoseg.files import atomic_path
+
+#: Ids name files: letters, digits, dot, underscore and dash alone, no dot first (DICOM UIDs and SIIM ids are such).
+IMAGE_ID = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 
 Kind = Literal["text", "integer", "number"]
 Columns = Mapping[str, Kind]
@@ -78,7 +82,8 @@ def read_table(path: Path, columns: Columns) -> pd.DataFrame:
         if kind == "text":
             continue
         try:
-            frame[name] = pd.to_numeric(frame[name].replace("", pd.NA)).astype(_DTYPES[kind])
+            numbers = pd.to_numeric(frame[name].replace("", pd.NA))
+            frame[name] = numbers.astype("Int64") if kind == "integer" else numbers.astype("float64")
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: column {name} must hold a{'n' * (kind == 'integer')} {kind} ({error})") from None
     return frame

@@ -10,7 +10,7 @@ import torch
 from pneumoseg.errors import DataError
 from pneumoseg.files import read_png, write_png
 from pneumoseg.inference.predictor import Predictor
-from pneumoseg.inference.run import plan, predict, remove_stale_models
+from pneumoseg.inference.run import plan, predict, remove_stale_folds
 from pneumoseg.models.factory import build_model
 from pneumoseg.models.storage import save_model
 from pneumoseg.params import load_params
@@ -36,11 +36,16 @@ def test_no_network_sees_what_it_was_trained_on():
     ]
 
 
-def test_only_folders_of_dropped_folds_are_removed(tmp_path: Path):
+def test_only_what_is_left_of_dropped_folds_is_removed(tmp_path: Path):
+    models, curves = tmp_path / "models", tmp_path / "train"
     for name in ("fold0", "fold1", "fold10", "foldx", "mine"):
-        (tmp_path / name).mkdir()
-    remove_stale_models(tmp_path, [1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold1", "foldx", "mine"]
+        (models / name).mkdir(parents=True)
+    curves.mkdir()
+    for name in ("fold0.csv", "fold1.csv", "fold0.json", "notes.md"):
+        (curves / name).touch()
+    remove_stale_folds(models, curves, [1])
+    assert sorted(path.name for path in models.iterdir()) == ["fold1", "foldx", "mine"]
+    assert sorted(path.name for path in curves.iterdir()) == ["fold1.csv", "notes.md"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,8 @@ def test_files_are_the_rounded_maps_whatever_the_batch(
             update={"batch_size": batch_size, "horizontal_flip": False, "precision": "fp32"}
         )
         predict(
-            two_models[0].parent, [0, 1], tmp_path / "images", tmp_path / "metadata.csv", tmp_path / "annotations.csv",
+            two_models[0].parent, tmp_path / "train", [0, 1], tmp_path / "images", tmp_path / "metadata.csv",
+            tmp_path / "annotations.csv",
             tmp_path / "folds.csv", out, params, PARAMS.runtime.model_copy(update={"device": "cpu"}),
         )  # fmt: skip
     table = read_table(out / "images.csv", PREDICTED)

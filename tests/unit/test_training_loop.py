@@ -66,7 +66,7 @@ def train(
     disks: Path, tmp_path: Path, params: TrainParams, on_epoch=lambda *_: None, workers: int = 0, **model
 ) -> TrainedFold:
     whole = load_params(ROOT / "params.yaml")
-    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1)
+    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1, None)
     runtime = whole.runtime.model_copy(update={"workers": workers, "device": "cpu"})
     return train_fold(
         data, small_model(**model), params, whole.augment, runtime,
@@ -239,9 +239,9 @@ def test_validation_figures_by_hand():
 
 def test_missing_parts_are_named(disks: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"train_fold0\.csv"):
-        load_fold(disks / "splits", disks / "images", disks / "masks", 0)
+        load_fold(disks / "splits", disks / "images", disks / "masks", 0, None)
     with pytest.raises(DataError, match=r"image00\.png"):
-        load_fold(disks / "splits", tmp_path, disks / "masks", 1)
+        load_fold(disks / "splits", tmp_path, disks / "masks", 1, None)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(disks: Path, tmp_path: Path):

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from pneumoseg.annotations.rle import EMPTY
 from pneumoseg.errors import DataError
+from pneumoseg.tables import IMAGE_ID
 
 ID_COLUMN = "ImageId"
 CODE_COLUMN = "EncodedPixels"
 
 _NEEDED = (ID_COLUMN.casefold(), CODE_COLUMN.casefold())
-_SAFE_ID = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 _CODE_LIKE = re.compile(r"-1|[0-9]+( +[0-9]+)+")
 _DELIMITERS = (",", ";", "\t")
 
@@ -120,7 +120,7 @@ def _find_layout(path: Path, line: str) -> _Layout:
         names = [cell.casefold() for cell in cells]
         if all(names.count(name) == 1 for name in _NEEDED):
             return _Layout(delimiter, len(cells), names.index(_NEEDED[0]), names.index(_NEEDED[1]), True)
-        if len(cells) == 2 and _CODE_LIKE.fullmatch(cells[1]) and _SAFE_ID.fullmatch(cells[0]):
+        if len(cells) == 2 and _CODE_LIKE.fullmatch(cells[1]) and IMAGE_ID.fullmatch(cells[0]):
             return _Layout(delimiter, 2, 0, 1, False)
     raise DataError(
         f"{path}: needs the columns {ID_COLUMN} and {CODE_COLUMN}, each once (or, without a header, just these two); "
@@ -140,7 +140,7 @@ def _read_row(line: int, cells: Sequence[str], layout: _Layout) -> AnnotationRow
     code = cells[layout.code_index] if layout.code_index < len(cells) else ""
     if not image_id:
         return RejectedRow(line, "", f"no {ID_COLUMN}")
-    if not _SAFE_ID.fullmatch(image_id):
+    if not IMAGE_ID.fullmatch(image_id):
         reason = f"{ID_COLUMN} of {len(image_id)} characters is not of the form [A-Za-z0-9._-]{{1,64}}, no dot first"
         return RejectedRow(line, "", reason)
     if any(cells[layout.width :]):

@@ -39,6 +39,7 @@ class Task:
 
 def predict(
     models: Path,
+    curves: Path,
     train_folds: Sequence[int],
     images: Path,
     metadata: Path,
@@ -52,7 +53,8 @@ def predict(
 
     Args:
         models: folder that holds fold<k>/ of every trained fold.
-        train_folds: the folds that are trained; folders of other folds are left over from an earlier run and removed.
+        curves: metrics/train, from which only what is left of other folds is removed.
+        train_folds: the folds that are trained.
         images: folder of PNG radiographs.
         metadata: data/metadata.csv.
         annotations: data/annotations.csv.
@@ -64,7 +66,7 @@ def predict(
     Raises:
         DataError: a model or an image is missing or damaged.
     """
-    remove_stale_models(models, train_folds)
+    remove_stale_folds(models, curves, train_folds)
     device = choose_device(runtime.device)
     precision = choose_precision(runtime.precision or params.precision, device)
     members = {fold: load_model(models / f"fold{fold}") for fold in train_folds}
@@ -106,17 +108,20 @@ def plan(folds: pd.DataFrame, unlabelled: Sequence[str], train_folds: Sequence[i
     return [task for task in tasks if task.image_ids]
 
 
-def remove_stale_models(models: Path, train_folds: Sequence[int]) -> None:
-    """Remove folders of folds that are no longer in split.train_folds.
+def remove_stale_folds(models: Path, curves: Path, train_folds: Sequence[int]) -> None:
+    """Remove models and curves of folds that are no longer in split.train_folds.
 
-    DVC hashes the whole folder of models as one dependency: a folder left over from an earlier experiment would make
-    dvc.lock differ from a clean run's. DVC's cache keeps what it held.
+    DVC hashes each of the two folders as one dependency: what an earlier experiment left there would make dvc.lock
+    differ from a clean run's. The models stay in DVC's cache, the curves in git.
     """
     wanted = {f"fold{fold}" for fold in train_folds}
-    for folder in sorted(models.glob("fold*")):
-        if re.fullmatch(r"fold\d+", folder.name) and folder.name not in wanted:
-            logger.info("%s is not in split.train_folds: removed from the workspace", folder)
-            shutil.rmtree(folder)
+    for path in sorted([*models.glob("fold*"), *curves.glob("fold*")]):
+        if re.fullmatch(r"fold\d+", path.stem) and path.stem not in wanted:
+            logger.info("%s is not of split.train_folds: removed from the workspace", path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _predict_task(

@@ -55,8 +55,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        """What one section says of another must hold: names of augmentations used in split exist in augment."""
+        """What one section says of another must hold: augmentations of split exist, heads of model are trained."""
         self.split.check_augmentations(self.augment)
+        for loss in (self.train.loss, *(phase.loss for phase in self.train.phases)):
+            if loss is not None:
+                loss.check_model(self.model)
         return self
 
 

@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from pneumoseg.augment import Augmenter
 from pneumoseg.devices import choose_device, choose_precision
 from pneumoseg.errors import DataError, ParameterError
-from pneumoseg.files import atomic_path, digest_files, fresh_dir, write_json
-from pneumoseg.models.factory import build_model
+from pneumoseg.files import atomic_path, digest_bytes, digest_files, fresh_dir, write_json
+from pneumoseg.models.factory import build_model, check_size, freeze_unused
 from pneumoseg.models.network import SegmentationModel
 from pneumoseg.models.storage import save_model
 from pneumoseg.params.augment import AugmentParams
@@ -69,8 +69,8 @@ class TrainedFold:
     timing: dict[str, float]
 
 
-def load_fold(splits: Path, images: Path, masks: Path, fold: int) -> FoldData:
-    """Read what fold ``fold`` is trained and validated on.
+def load_fold(splits: Path, images: Path, masks: Path, fold: int, weights: Path | None) -> FoldData:
+    """Read what fold ``fold`` is trained and validated on; ``weights`` counts in its digest where it is a file.
 
     Raises:
         DataError: there is no training image with pneumothorax, no validation image, or a file is missing.
@@ -91,7 +91,9 @@ def load_fold(splits: Path, images: Path, masks: Path, fold: int) -> FoldData:
     paths += [path for path in (masks / f"{image_id}.png" for image_id in ids) if path.is_file()]
     tables = digest_files([manifest_path, splits / "folds.csv"], splits)
     digest = digest_files(paths, Path(os.path.commonpath([images.parent, masks.parent])))
-    return FoldData(fold, images, masks, manifest, validation_ids, f"{digest[:16]}{tables[:16]}")
+    start = digest_files([weights], weights.parent) if weights is not None and weights.is_file() else ""
+    data = digest_bytes(digest.encode(), tables.encode(), start.encode())
+    return FoldData(fold, images, masks, manifest, validation_ids, data)
 
 
 def train_fold(
@@ -121,6 +123,7 @@ def train_fold(
     fabric = make_fabric(params, runtime)
     torch.manual_seed(derive_seed(params.seed, "weights"))
     model = build_model(model_params)
+    _fit(model, params, runtime)
     timings: list[Mapping[str, float]] = []
 
     def arrays(size_px: int) -> ImageArrays:
@@ -145,6 +148,16 @@ def train_fold(
     progress = trainer.run()
     summary = _summary(data, progress, trainer.validation.all_empty, params)
     return TrainedFold(model, model_params, progress.history, summary, _timing(timings, time.perf_counter() - started))
+
+
+def _fit(model: SegmentationModel, params: TrainParams, runtime: RuntimeParams) -> None:
+    """Refuse sizes that the network cannot train at; leave out parameters that no output depends on, for DDP stops."""
+    for number, phase in enumerate(params.phases):
+        side_px = phase.crop_px or phase.size_px
+        check_size(model, side_px, params.batch_size // runtime.devices, f"train.phases.{number}.size_px")
+    unused = freeze_unused(model, params.phases[0].crop_px or params.phases[0].size_px)
+    if unused:
+        logger.info("%d parameters have no part in the output and are left as they are", len(unused))
 
 
 def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:

@@ -1,0 +1,108 @@
+"""What may leave a DICOM file: a list of attributes, ids that are safe as file names, and patients as keyed hashes.
+
+Only the attributes listed here are read at all. Names, dates, institutions and free text are not among them, so no
+output can hold them. Two things stay the user's own care: the name of a file, which column ``source`` repeats, and
+letters burned into the pixels (counted in the flag burned_in_annotation, where the file admits them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Mapping
+
+from pneumoseg.errors import ParameterError
+from pneumoseg.tables import IMAGE_ID
+
+HASH_KEY_VARIABLE = "PNEUMOSEG_HASH_KEY"
+#: The key for public data, whose PatientIDs are pseudonyms already. Anyone can repeat its hashes: for other data set
+#: your own key in the environment, and keep it if the same patients shall get the same ids again.
+PUBLIC_HASH_KEY = "pneumoseg-public-data"
+
+#: Every attribute that is read, by keyword, besides the pixel data (PS3.6); nothing else of a file is looked at.
+ALLOWED_ATTRIBUTES = (
+    "SpecificCharacterSet",
+    "SyntheticData",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "PatientSex",
+    "PatientAge",
+    "BodyPartExamined",
+    "ViewPosition",
+    "ImagerPixelSpacing",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "BurnedInAnnotation",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+)
+
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+_AGE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)([YMWD]?)")
+_YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+_SEXES = ("M", "F", "O")
+
+
+def hash_key(environment: Mapping[str, str] = os.environ) -> bytes:
+    """The key of patient ids: PNEUMOSEG_HASH_KEY, else the documented one for public data.
+
+    Raises:
+        ParameterError: the variable is set but empty, as a secret that was not passed on is.
+    """
+    key = environment.get(HASH_KEY_VARIABLE, PUBLIC_HASH_KEY)
+    if not key.strip():
+        raise ParameterError(
+            f"{HASH_KEY_VARIABLE} is set but empty: give it a secret, or unset it to use the public key for public data"
+        )
+    return key.encode("utf-8", "surrogateescape")
+
+
+def patient_hash(patient_id: str, key: bytes) -> str:
+    """The first 16 hexadecimal digits of HMAC-SHA256 over the stripped PatientID; empty stays empty.
+
+    Empty ids are many unknown patients, not one: they must never share a hash.
+    """
+    plain = patient_id.strip().encode("utf-8", "surrogatepass")
+    return hmac.new(key, plain, hashlib.sha256).hexdigest()[:16] if plain else ""
+
+
+def valid_image_id(text: str) -> bool:
+    """Whether a SOPInstanceUID can be a file name: SIIM's ``ID_…`` can, ``../../x`` or ``.hidden`` cannot."""
+    return IMAGE_ID.fullmatch(text) is not None
+
+
+def code(text: str) -> str | None:
+    """A code string (VR CS: capitals, digits, blank, underscore, up to 16), upper-cased; None for anything else."""
+    stripped = text.strip().upper()
+    return stripped if not stripped or _CODE.fullmatch(stripped) else None
+
+
+def sex(text: str) -> str | None:
+    """M, F, O or empty; None for anything else."""
+    stripped = text.strip().upper()
+    return stripped if not stripped or stripped in _SEXES else None
+
+
+def age_years(text: str) -> float | None:
+    """Years from an age string: ``064Y``, SIIM's plain ``64``, or months, weeks, days; None where it is no age."""
+    match = _AGE.fullmatch(text.strip().upper())
+    return float(match[1]) * _YEARS[match[2]] if match else None

@@ -1,0 +1,42 @@
+"""Stage evaluate: the figures of the test images and the submission."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pneumoseg.params import Params
+from pneumoseg.stage import run_stage
+
+
+def work(params: Params) -> None:
+    """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
+    from pneumoseg.evaluation.assessment import Outputs, evaluate
+    from pneumoseg.tracking import record_test
+
+    evaluate(
+        predictions=Path("data/predictions"),
+        masks=Path("data/masks"),
+        annotations_csv=Path("data/annotations.csv"),
+        metadata_csv=Path("data/metadata.csv"),
+        folds_csv=Path("data/splits/folds.csv"),
+        thresholds_json=Path("metrics/thresholds.json"),
+        outputs=Outputs(
+            Path("metrics/test.json"),
+            Path("metrics/test_cases.csv"),
+            Path("metrics/plots"),
+            Path("data/submission.csv"),
+        ),
+        params=params.evaluate,
+        workers=params.runtime.workers,
+    )
+    record_test(Path(), params)
+
+
+def main() -> int:
+    """Run the stage; returns the exit code."""
+    return run_stage(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

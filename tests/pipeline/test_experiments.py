@@ -1,0 +1,106 @@
+"""Experiments as the user runs them: in the workspace, in temporary folders, queued; all of them end in MLflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project
+
+pytestmark = [pytest.mark.pipeline]
+
+
+def artifacts(project: Project, run_id: str) -> set[str]:
+    return {item.path for item in project.client().list_artifacts(run_id)}
+
+
+def assert_alive(project: Project, row) -> None:
+    """The row has all parameters, test metrics, curves of its fold and artifacts that can still be read."""
+    assert row.info.status == "FINISHED"
+    assert {"dice_all", "dice_pos", "all_empty"} <= row.data.metrics.keys()
+    assert {"model.encoder", "train.lr", "train.loss.dice.weight", "split.folds"} <= row.data.params.keys()
+    assert {"report", "metrics"} <= artifacts(project, row.info.run_id)
+    report = project.client().download_artifacts(row.info.run_id, "report/index.html")
+    assert "Dice" in Path(report).read_text()
+
+
+def test_repro_leaves_one_row_with_a_nested_run_and_live_curves(reproduced: Project):
+    (row,) = reproduced.rows()
+    assert_alive(reproduced, row)
+    test = json.loads((reproduced.root / "metrics/test.json").read_text())
+    assert row.data.metrics["dice_all"] == pytest.approx(test["dice_all"])
+    client = reproduced.client()
+    (child,) = client.search_runs([row.info.experiment_id], f"tags.`mlflow.parentRunId` = '{row.info.run_id}'")
+    assert len(client.get_metric_history(child.info.run_id, "val_dice_all")) == 2
+    assert (
+        child.data.tags["train_key"]
+        == json.loads((reproduced.root / "data/models/fold0/run.json").read_text())["train_key"]
+    )
+
+
+def test_another_encoder_is_one_command(project: Project):
+    project.dvc("exp", "run", "-S", "model.encoder=efficientnet-b4", "--name", "b4")
+    rows = {row.data.params["model.encoder"]: row for row in project.rows()}
+    assert rows.keys() == {"resnet18", "efficientnet-b4"}
+    assert_alive(project, rows["efficientnet-b4"])
+    assert rows["efficientnet-b4"].data.tags["dvc.exp_name"] == "b4"
+    shown = project.dvc("exp", "show", "--csv").stdout
+    assert "efficientnet-b4" in shown
+    # The same parameters again: everything is cached, and no row is lost or doubled.
+    project.git("checkout", "--", ".")
+    project.dvc("checkout")
+    project.dvc("exp", "run", "-S", "model.encoder=efficientnet-b4", "--name", "again")
+    assert len(project.rows()) == 2
+
+
+def test_a_temporary_run_is_alive_in_mlflow_afterwards(project: Project):
+    project.dvc("exp", "run", "--temp", "-S", "train.lr=3e-4")
+    row = next(row for row in project.rows() if row.data.params["train.lr"] == "0.0003")
+    assert_alive(project, row)
+    assert not (project.root / "mlruns").exists()
+
+
+def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
+    """Two queued values, two workers; a source edit after queueing does not reach them."""
+    project.dvc("exp", "run", "--queue", "-S", "train.lr=1e-3,2e-3")
+    broken = project.root / "src/pneumoseg/training/__init__.py"
+    broken.write_text('raise RuntimeError("edited after queueing")\n')
+    project.dvc("queue", "start", "-j", "2")
+    wait_for_queue(project)
+    rows = {row.data.params["train.lr"]: row for row in project.rows()}
+    assert {"0.001", "0.002"} <= rows.keys(), project.dvc("queue", "status").stdout
+    for lr in ("0.001", "0.002"):
+        assert_alive(project, rows[lr])
+        assert rows[lr].data.tags["dvc.exp_name"]
+
+
+def test_a_new_threshold_rule_makes_its_own_row_from_the_reused_training(project: Project):
+    before = {row.info.run_id for row in project.rows()}
+    project.dvc("exp", "run", "-S", "evaluate.seed=7")
+    (row,) = [row for row in project.rows() if row.info.run_id not in before]
+    assert_alive(project, row)
+    key = json.loads((project.root / "data/models/fold0/run.json").read_text())["train_key"]
+    assert row.data.tags["train_key.fold0"] == key
+
+
+def test_a_deleted_store_comes_back_from_files(project: Project):
+    (before,) = project.rows()
+    for path in project.root.glob("mlflow.db*"):
+        path.unlink()
+    project.run("pneumoseg", "track", PYTHONPATH=str(project.root / "src"))
+    (after,) = project.rows()
+    assert after.data.params == before.data.params
+    assert after.data.metrics["dice_all"] == before.data.metrics["dice_all"]
+    project.run("pneumoseg", "track", PYTHONPATH=str(project.root / "src"))
+    assert len(project.rows()) == 1
+
+
+def wait_for_queue(project: Project, timeout_seconds: int = 600) -> None:
+    import time
+
+    for _ in range(timeout_seconds // 3):
+        status = project.dvc("queue", "status").stdout
+        if "Queued" not in status and "Running" not in status:
+            return
+        time.sleep(3)
+    pytest.fail(f"the queue did not end:\n{status}")
