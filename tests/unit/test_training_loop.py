@@ -1,5 +1,6 @@
 """The loop on images that a child could segment: it learns, resumes, and stops where it must."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -23,7 +24,13 @@ from pneumoseg.training.checkpoint import Checkpoint
 from pneumoseg.training.progress import log_epoch
 from pneumoseg.training.run import TrainedFold, load_fold, make_fabric, train_fold, write_fold
 from pneumoseg.training.sampling import derive_seed
-from pneumoseg.training.validation import _summary
+from pneumoseg.training.validation import (
+    BOTTOM_THRESHOLDS,
+    MIN_AREAS_PX_AT_1024,
+    TOP_THRESHOLDS,
+    Counts,
+    summarise,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,7 +102,7 @@ def unbroken(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedFo
 
 
 def test_it_learns_and_keeps_the_best_epoch(unbroken: TrainedFold):
-    scores = [row["val_dice_balanced"] for row in unbroken.history]
+    scores = [row["val_dice_tuned"] for row in unbroken.history]
     assert unbroken.summary["best_epoch"] == scores.index(max(scores)) + 1
     assert unbroken.summary["val_dice_pos"] > 0.6
     assert unbroken.history[-1]["train_loss"] < unbroken.history[0]["train_loss"]
@@ -213,11 +220,45 @@ def test_a_loss_that_is_not_finite_names_the_images(disks: Path, tmp_path: Path,
         train(disks, tmp_path, make_params())
 
 
+def at_one_level(intersection: list[float], predicted: list[float], truth: list[float]) -> Counts:
+    """Maps of 1024 x 1024 whose marked pixels all have level 255."""
+    counts = [np.repeat(np.array(values)[:, None], 256, axis=1) for values in (predicted, intersection)]
+    count = len(truth)
+    return Counts(*counts, np.array(truth), np.full(count, 1024.0**2), np.ones(count))
+
+
+def test_the_best_rule_by_brute_force_on_maps():
+    """dice_tuned, from counts, is the best mean Dice of the rules applied to the maps pixel by pixel."""
+    chooser = np.random.default_rng(5)
+    maps = [cv2.GaussianBlur(chooser.random((64, 64)).astype(np.float32), (0, 0), 3) for _ in range(6)]
+    levels = [np.rint((one - one.min()) / (one.max() - one.min()) * 255 * scale).astype(np.uint8)
+              for one, scale in zip(maps, (1.0, 0.9, 0.6, 0.4, 0.2, 0.1), strict=True)]  # fmt: skip
+    truths = [level > 140 for level in levels[:3]] + [np.zeros((64, 64), bool)] * 3
+    rows = [[[(level >= at).sum(), (level >= at)[truth].sum()] for at in range(256)]
+            for level, truth in zip(levels, truths, strict=True)]  # fmt: skip
+    table = np.array(rows, float)
+    counts = Counts(
+        table[:, :, 0], table[:, :, 1], np.array([t.sum() for t in truths], float), np.full(6, 4096.0), np.ones(6)
+    )
+    best = 0.0
+    for bottom, top, area in itertools.product(BOTTOM_THRESHOLDS, TOP_THRESHOLDS, MIN_AREAS_PX_AT_1024):
+        if top < bottom:
+            continue
+        scores = []
+        for level, truth in zip(levels, truths, strict=True):
+            mask = level > 255 * bottom
+            if (level > 255 * top).sum() < max(1, area * 4096 / 1024**2):
+                mask = np.zeros_like(mask)
+            total = mask.sum() + truth.sum()
+            scores.append(2 * (mask & truth).sum() / total if total else 1.0)
+        best = max(best, float(np.mean(scores)))
+    assert summarise(counts)["dice_tuned"] == pytest.approx(best)
+
+
 @pytest.mark.parametrize(("predicted", "state"), [([0.0, 0.0, 0.0, 0.0], "empty"), ([5.0, 9.0, 1.0, 2.0], "marked")])
 def test_collapse_is_named(predicted: list[float], state: str, caplog: pytest.LogCaptureFixture):
     """One positive among four: all-empty scores 0.75, and says that it is a collapse."""
-    counts = np.array([[0.0, marked, truth, 0.5] for marked, truth in zip(predicted, [7.0, 0, 0, 0], strict=True)])
-    measured = _summary(counts)
+    measured = summarise(at_one_level([0.0] * 4, predicted, [7.0, 0.0, 0.0, 0.0]))
     assert measured["dice_all"] == (0.75 if state == "empty" else 0.0)
     assert measured["specificity"] == (1.0 if state == "empty" else 0.0)
     row = {"epoch": 1, "phase": "main", "train_loss": 1.0, "lr": 1e-3} | {f"val_{k}": v for k, v in measured.items()}
@@ -227,9 +268,7 @@ def test_collapse_is_named(predicted: list[float], state: str, caplog: pytest.Lo
 
 def test_validation_figures_by_hand():
     """Two positives (Dice 0.5 and 0, IoU 1/3 and 0) and two negatives, one of them marked."""
-    measured = _summary(
-        np.array([[5.0, 10.0, 10.0, 1.0], [0.0, 0.0, 4.0, 1.0], [0.0, 3.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
-    )
+    measured = summarise(at_one_level([5.0, 0.0, 0.0, 0.0], [10.0, 0.0, 3.0, 0.0], [10.0, 4.0, 0.0, 0.0]))
     assert measured["dice_pos"] == pytest.approx(0.25)
     assert measured["iou"] == pytest.approx((1 / 3) / 2)
     assert measured["dice_all"] == pytest.approx((0.5 + 0 + 0 + 1) / 4)

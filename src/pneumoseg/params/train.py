@@ -10,7 +10,9 @@ from pneumoseg.params.loss import LossParams
 from pneumoseg.params.section import Section
 
 #: What a validation after an epoch measures (training/validation.py), at the original size of each image.
-ValidationMetric = Literal["dice_all", "dice_pos", "dice_balanced", "iou", "sensitivity", "specificity", "loss"]
+ValidationMetric = Literal[
+    "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "loss"
+]
 
 
 class OptimiserParams(Section):
