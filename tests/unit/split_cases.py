@@ -16,7 +16,7 @@ CONTENT = YAML(typ="safe").load(Path(__file__).resolve().parents[2] / "params.ya
 
 
 def augment_params(**changes) -> AugmentParams:
-    return AugmentParams.model_validate_json(json.dumps({**CONTENT["augment"], **changes}))
+    return AugmentParams.model_validate_json(json.dumps({**CONTENT["augment"], "online": None, **changes}))
 
 
 def split_params(**changes) -> SplitParams:
