@@ -38,7 +38,8 @@ def test_shipped_recipes_are_those_of_the_reference_project():
     assert {name: found[name] for name in PURE} == {name: [{name}] for name in PURE}
     assert {name: found[name] for name in MIXED} == MIXED
     assert all(step.probability == 1 for name in PURE | set(MIXED) for step in params.recipes[name])
-    assert set(found) - PURE - set(MIXED) == {"motion_blur", "elastic", "grid_distortion", "coarse_dropout"}
+    destructive = {"motion_blur", "elastic", "grid_distortion", "coarse_dropout"}
+    assert set(found) - PURE - set(MIXED) == destructive | {"flip_affine_half"}
     assert params.transforms.shift_scale_rotate.rotate_degrees == 15
     assert set(split_params().augmentations) == PURE | set(MIXED)
 

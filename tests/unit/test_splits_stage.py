@@ -203,7 +203,7 @@ def test_contact_sheet(tmp_path):
     sheet = cv2.imdecode(
         np.frombuffer((tmp_path / "splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
     )
-    assert sheet.shape == (1120, 1976, 3)  # 18 tiles in three rows
+    assert sheet.shape == (1474, 1976, 3)  # 19 tiles in four rows
     amber = (sheet == (0, 176, 255)).all(axis=2)
     tiles = [amber[58 + row * 354 :][:354, 8 + column * 328 :][:, :328] for row in range(3) for column in range(6)]
     assert all(tile.sum() > 300 for tile in tiles)  # an outline in each

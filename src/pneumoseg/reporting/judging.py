@@ -107,6 +107,8 @@ def searched_table(inputs: Inputs) -> Table:
     """The families of rules that were searched, with what the best of each reached on validation images."""
     rows = []
     for found in inputs.thresholds.get("searched") or ():
+        if not isinstance(found, Mapping):
+            continue
         best = found.get("best")
         rows.append(
             (
