@@ -18,7 +18,7 @@ def test_the_default_is_the_reference_loss(root):
     loss = load_params(root / YAML_FILE).train.loss
     assert (loss.dice.weight, loss.bce.weight) == (1.0, 0.5)
     assert (loss.focal.weight, loss.lovasz.weight, loss.tversky.weight) == (0, 0, 0)
-    assert loss.dice.pooled  # as segmentation-models-pytorch's DiceLoss, with which the reference project was trained
+    assert loss.dice.pooled  # as segmentation-models-pytorch's DiceLoss; how the reference project pooled is not known
 
 
 @pytest.mark.parametrize(

@@ -432,7 +432,7 @@ def test_an_interruption_leaves_no_half_png_and_no_process(tmp_path, many, how):
     begun = time.monotonic()
     try:
         process.communicate(timeout=5)
-    except subprocess.TimeoutExpired:  # Python drops an interrupt that falls into a finaliser: press again, as one does
+    except subprocess.TimeoutExpired:  # seen once, cause not known: one Ctrl-C was not enough
         os.killpg(process.pid, how)
         process.communicate(timeout=25)
     while not group_is_empty(process.pid) and time.monotonic() < begun + 10:
