@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.devices import autocast, choose_device, choose_precision
 from pneumoseg.models.factory import build_model
 from pneumoseg.models.losses import build_loss
+from pneumoseg.models.memory import checkpoint_activations
 from pneumoseg.models.preparation import normalise
 from pneumoseg.params import load_params
 from pneumoseg.training.arrays import build_arrays
@@ -23,65 +25,119 @@ from pneumoseg.training.dataset import EpochLoader, TrainingImages
 from pneumoseg.training.sampling import Sample
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train."""
+
+    label: str
+    fast: bool = True  # auto precision, channels last, memory-mapped images; else the plain script
+    compiled: bool = False
+    checkpointed: bool = False
+
+
+PLAIN = Variant("plain fp32, PNG each time", fast=False)
+CPU = (PLAIN, Variant("ours"), Variant("ours + activation checkpointing", checkpointed=True))
+GPU = (
+    PLAIN,
+    Variant("bf16, channels last"),
+    Variant("bf16, channels last, compiled", compiled=True),
+    Variant("bf16, channels last, checkpointed", checkpointed=True),
+)
 
 
 def main() -> str:
     """Images a second and peak memory; U-Net ResNet-34 at 256² on a CPU, the reference encoders at 512² on a GPU."""
-    device = choose_device("auto")
-    on_gpu = device == "cuda"
-    cases = (
-        [("efficientnet-b4", 512), ("se_resnext101_32x4d", 512), ("resnet34", 512)] if on_gpu else [("resnet34", 256)]
-    )
+    on_gpu = choose_device("auto") == "cuda"
+    encoders = ("efficientnet-b4", "se_resnext101_32x4d", "resnet34") if on_gpu else ("resnet34",)
     lines = [
-        f"Training, U-Net, batch 8, {device}",
-        f"{'encoder':<24}{'':<30}{'images/s':>9}{'ratio':>7}{'peak GiB':>10}",
+        f"Training, U-Net at {512 if on_gpu else 256}², {'cuda' if on_gpu else 'cpu'}",
+        f"{'encoder':<22}{'':<36}{'batch':>6}{'images/s':>10}{'ratio':>7}{'peak GiB':>10}{'data wait':>11}",
     ]
-    for encoder, size_px in cases:
-        lines += _compare(encoder, size_px, device, steps=60 if on_gpu else 8, warm=20 if on_gpu else 2)
+    for encoder in encoders:
+        lines += _rows(encoder, on_gpu)
     if not on_gpu:
         lines.append("GPU figures: not measured here, this machine has none.")
     return "\n".join(lines)
 
 
-def _compare(encoder: str, size_px: int, device: str, steps: int, warm: int) -> list[str]:
-    lines, first = [], 0.0
+def _rows(encoder: str, on_gpu: bool) -> list[str]:
+    rows, first = [], 0.0
+    for variant in GPU if on_gpu else CPU:
+        figures = _measure(encoder, variant, 8, on_gpu)
+        first = first or figures[0]
+        rows.append(_row(encoder, variant, 8, figures, first))
+    if on_gpu:
+        rows += _largest_batch(encoder, first)
+    return rows
+
+
+def _largest_batch(encoder: str, first: float) -> list[str]:
+    """Twice the batch as long as it fits; the fastest of them."""
+    best, row, batch = 0.0, [], 16
+    while True:
+        try:
+            figures = _measure(encoder, GPU[1], batch, on_gpu=True)
+        except torch.cuda.OutOfMemoryError:
+            return row
+        if figures[0] > best:
+            best, row = figures[0], [_row(encoder, GPU[1], batch, figures, first)]
+        batch *= 2
+
+
+def _row(encoder: str, variant: Variant, batch: int, figures: tuple[float, float, float], first: float) -> str:
+    rate, memory, waited = figures
+    peak = f"{memory:10.2f}" if memory else f"{'':>10}"
+    return f"{encoder:<22}{variant.label:<36}{batch:6d}{rate:10.1f}{rate / first:7.2f}{peak}{waited:11.1%}"
+
+
+def _measure(encoder: str, variant: Variant, batch: int, on_gpu: bool) -> tuple[float, float, float]:
+    """Images a second, peak GiB of GPU memory (0 on a CPU), share of time spent waiting for data."""
+    steps, warm, size_px = (60, 20, 512) if on_gpu else (8, 2, 256)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         ids = _write(root)
-        for label, ours in (("plain fp32, PNG each time", False), ("ours", True)):
-            source = _ours(root, ids, size_px, steps + warm) if ours else _plain(root, ids, size_px, steps + warm)
-            rate, memory = _train(encoder, device, source, warm, fast=ours)
-            first = first or rate
-            peak = f"{memory:10.2f}" if memory else f"{'':>10}"
-            lines.append(f"{encoder:<24}{label:<30}{rate:9.1f}{rate / first:7.2f}{peak}")
-    return lines
+        make = _ours if variant.fast else _plain
+        source = make(root, ids, size_px, steps + warm, batch, workers=8 if on_gpu else 0)
+        return _train(encoder, "cuda" if on_gpu else "cpu", source, warm, variant)
 
 
-def _train(encoder: str, device: str, source: Batches, warm: int, *, fast: bool) -> tuple[float, float]:
-    params = load_params(Path(__file__).resolve().parent.parent / "params.yaml")
-    precision = choose_precision("auto" if fast else "fp32", device)  # type: ignore[arg-type]
-    layout = torch.channels_last if fast else torch.contiguous_format
-    model = build_model(params.model.model_copy(update={"encoder": encoder})).to(device).to(memory_format=layout)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, fused=(fast and device == "cuda") or None)
+def _train(encoder: str, device: str, source: Batches, warm: int, variant: Variant) -> tuple[float, float, float]:
+    params = load_params(PARAMS)
+    precision = choose_precision("auto" if variant.fast else "fp32", device)  # type: ignore[arg-type]
+    layout = torch.channels_last if variant.fast else torch.contiguous_format
+    network = build_model(params.model.model_copy(update={"encoder": encoder})).to(device).to(memory_format=layout)
+    if variant.checkpointed:
+        checkpoint_activations(network)
+    model = torch.compile(network, dynamic=False) if variant.compiled else network
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4, fused=(variant.fast and device == "cuda") or None)
     loss = build_loss(params.train.loss)
     if device == "cuda":
-        torch.backends.cudnn.benchmark = fast
+        torch.backends.cudnn.benchmark = variant.fast
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    began, images = 0.0, 0
+    began, images, waited, asked = time.perf_counter(), 0, 0.0, time.perf_counter()
     for number, (image, mask) in enumerate(source):
         if number == warm:
             _wait(device)
-            began, images = time.perf_counter(), 0
-        batch = normalise(image.to(device, non_blocking=True), model).contiguous(memory_format=layout)
+            began, images, waited = time.perf_counter(), 0, 0.0
+        elif number > warm:
+            waited += time.perf_counter() - asked
+        pixels = normalise(image.to(device, non_blocking=True), network).contiguous(memory_format=layout)
         with autocast(device, precision):  # type: ignore[arg-type]
-            output = model(batch)
-        loss(output, mask.to(device).unsqueeze(1).float() / 255)["loss"].backward()
+            output = model(pixels)
+        target = mask.to(device, non_blocking=True).unsqueeze(1).float() / 255
+        loss(output, target)["loss"].backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         images += len(image)
+        asked = time.perf_counter()
     _wait(device)
+    spent = time.perf_counter() - began
     memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
-    return images / (time.perf_counter() - began), memory
+    return images / spent, memory, waited / spent
 
 
 def _wait(device: str) -> None:
@@ -89,10 +145,10 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _plain(root: Path, ids: list[str], size_px: int, steps: int) -> Batches:
+def _plain(root: Path, ids: list[str], size_px: int, steps: int, batch: int, workers: int) -> Batches:
     """Decode, resize and stack in the training process."""
     for step in range(steps):
-        names = [ids[(step * 8 + index) % len(ids)] for index in range(8)]
+        names = [ids[(step * batch + index) % len(ids)] for index in range(batch)]
         parts = []
         for folder in ("images", "masks"):
             read = [cv2.imread(str(root / folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE) for name in names]
@@ -100,13 +156,14 @@ def _plain(root: Path, ids: list[str], size_px: int, steps: int) -> Batches:
         yield parts[0], parts[1]
 
 
-def _ours(root: Path, ids: list[str], size_px: int, steps: int) -> Batches:
-    params = load_params(Path(__file__).resolve().parent.parent / "params.yaml")
+def _ours(root: Path, ids: list[str], size_px: int, steps: int, batch: int, workers: int) -> Batches:
+    params = load_params(PARAMS)
     arrays = build_arrays(root / "images", root / "masks", ids, size_px, root / "arrays", "benchmark")
-    loader = EpochLoader(TrainingImages(arrays, Augmenter(params.augment), None), 0, pin_memory=False)
+    loader = EpochLoader(TrainingImages(arrays, Augmenter(params.augment), None), workers, pin_memory=workers > 0)
     groups = [
-        [Sample(ids[(step * 8 + index) % len(ids)], "horizontal_flip", step * 8 + index) for index in range(8)]
+        [Sample(ids[(step * batch + index) % len(ids)], "horizontal_flip", step * batch + index)
+         for index in range(batch)]
         for step in range(steps)
-    ]
+    ]  # fmt: skip
     for image, mask, _ in loader.epoch(groups):
         yield image, mask

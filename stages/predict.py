@@ -8,7 +8,10 @@ from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
-    """Write data/predictions from data/models."""
+    """Write data/predictions from data/models and predict.members."""
+    from pneumoseg import revisions
+    from pneumoseg.fingerprints import project_root, stage_code
+    from pneumoseg.inference.bringing import Repository
     from pneumoseg.inference.run import predict
 
     predict(
@@ -22,6 +25,7 @@ def work(params: Params) -> None:
         Path("data/predictions"),
         params.predict,
         params.runtime,
+        Repository(project_root(), stage_code(Path(), "predict"), revisions),
     )
 
 

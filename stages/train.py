@@ -13,12 +13,14 @@ def work(fold: int, params: Params) -> None:
     """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
     from pneumoseg.fingerprints import project_root, train_key
     from pneumoseg.models.weights import weights_path
+    from pneumoseg.processes import is_first_process
     from pneumoseg.tracking import fold_run
     from pneumoseg.training.checkpoint import Checkpoint
-    from pneumoseg.training.run import load_fold, train_fold, write_fold
+    from pneumoseg.training.fold import load_fold
+    from pneumoseg.training.run import train_fold, write_fold
 
     weights = weights_path(params.model.weights)
-    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold, weights)
+    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold, weights, params.train)
     key = train_key(Path(), params, fold, data.digest)
     # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
     checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
@@ -27,6 +29,8 @@ def work(fold: int, params: Params) -> None:
             data, params.model, params.train, params.augment, params.runtime,
             scratch=project_root() / ".cache" / "arrays", checkpoint=checkpoint, on_epoch=run.log_epoch,
         )  # fmt: skip
+        if not is_first_process():
+            return  # of several processes that trained together, one writes
         run_info = {"fold": fold, "train_key": key, "data": data.digest}
         metrics = Path("metrics/train")
         write_fold(

@@ -17,6 +17,8 @@ from pneumoseg.errors import PneumosegError
 #: Subcommand → module with ``register(subparsers)`` and ``run(args) -> int``. Registering must be quick: what takes
 #: seconds to import (MLflow, DVC, torch) is imported in ``run``.
 COMMANDS = {
+    "compare": "pneumoseg.commands.compare",
+    "recipe": "pneumoseg.commands.recipe",
     "score": "pneumoseg.commands.score",
     "track": "pneumoseg.commands.track",
     "ui": "pneumoseg.commands.ui",

@@ -140,6 +140,30 @@ def export(root: Path, sha: str | None, paths: Sequence[str], target: Path) -> l
         return [name for name in paths if not _export(repo, outs, name, target)]
 
 
+def recorded(root: Path, sha: str | None, path: str) -> dict[str, str] | None:
+    """The files of an output, path relative to root → MD5, as dvc.lock names them.
+
+    Args:
+        root: the repository.
+        sha: a commit; None for the workspace's dvc.lock.
+        path: an output, a part of one or a folder of several, relative to root, with slashes.
+
+    Returns:
+        None where DVC's cache does not know a folder's files; nothing where no output is there.
+    """
+    asked = PurePosixPath(path)
+    files: dict[PurePosixPath, str] = {}
+    with _at(root, sha) as repo:
+        outs = {PurePosixPath(out): md5 for stage in _read_lock(repo).values() for out, md5 in stage.outs.items()}
+        for out, md5 in outs.items():
+            if out.is_relative_to(asked) or asked.is_relative_to(out):
+                held = _cached_folder(repo, md5) if md5.endswith(".dir") else {"": md5}
+                if held is None:
+                    return None
+                files |= {out / file: oid for file, oid in held.items()}
+    return {str(file): oid for file, oid in files.items() if file.is_relative_to(asked)}
+
+
 def _export(repo: Repo, outs: Mapping[str, str], name: str, target: Path) -> bool:
     """Copy one path; False where it, or a part of it, is not to be had."""
     asked = PurePosixPath(name)

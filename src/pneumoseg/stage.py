@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from pneumoseg import interruption
 from pneumoseg.errors import PneumosegError
 from pneumoseg.params import Params, load_params
 
@@ -17,12 +18,16 @@ def run_stage(work: Callable[[Params], None]) -> int:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logger = logging.getLogger("pneumoseg")
-    try:
-        work(load_params())
-    except PneumosegError as error:
-        logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback
-        return 1
-    except KeyboardInterrupt:
-        logger.error("interrupted")  # noqa: TRY400 - the user's own doing
-        return 130
+    with interruption.watched():
+        try:
+            work(load_params())
+            interruption.check()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or interruption.pressed():  # C code can turn it into other errors
+                logger.error("interrupted")  # noqa: TRY400 - the user's own doing
+                return 130
+            if not isinstance(error, PneumosegError):
+                raise
+            logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback
+            return 1
     return 0

@@ -58,6 +58,7 @@ ANNOTATIONS: Columns = {
 }
 FOLDS: Columns = {"image_id": "text", "patient": "text", "fold": "text"}  # fold: test or 0..K-1
 MANIFEST: Columns = {"image_id": "text", "pneumothorax": "integer", "augmentation": "text", "copy": "integer"}
+UNLABELLED: Columns = {"image_id": "text"}  # without annotation, and of no patient who validates or tests the fold
 PREDICTED: Columns = {"image_id": "text", "set": "text", "fold": "text", "probability": "number"}
 
 _DTYPES = {"text": "str", "integer": "Int64", "number": "float64"}

@@ -20,6 +20,7 @@ PARTS = (
     "params.yaml",
     "src",
     "stages",
+    "metrics/external/README.md",
     "recipes",
     ".dvcignore",
     ".gitignore",
@@ -123,6 +124,7 @@ def make_project(root: Path, values: dict[str, Any]) -> Project:
         if source.is_dir():
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         elif source.is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / name)
     (root / "data").mkdir()
     shutil.copy2(ROOT / "data/.gitignore", root / "data/.gitignore")

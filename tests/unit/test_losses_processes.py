@@ -50,7 +50,6 @@ def half(rank, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_two_processes_equal_one(tmp_path):
     mp.spawn(half, (str(tmp_path),), nprocs=2)
     for rank in (0, 1):

@@ -165,7 +165,8 @@ def test_tuning_is_judged_against_the_plain_threshold(inputs, difference, interv
     assert report(inputs).count(sentence) == 3  # result, decision rule, model card
 
 
-def test_an_empty_prediction_is_called_one(inputs):
+def empty_all(inputs):
+    """No pixel of any test image is marked."""
     path = inputs / "metrics/test_cases.csv"
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     frame["predicted_px"], frame["intersection_px"] = "0", "0"
@@ -174,6 +175,10 @@ def test_an_empty_prediction_is_called_one(inputs):
     rule = {"kind": "single", "mask_threshold": 0.99, "levels": [], "gate_probability": None,
             "min_component_px_at_1024": 0, "fill_holes": False}  # fmt: skip
     edit_json(inputs / "metrics/thresholds.json", rule=rule)
+
+
+def test_an_empty_prediction_is_called_one(inputs):
+    empty_all(inputs)
     text = Elements(report(inputs)).text
     assert "Does not beat an all-empty prediction: it is one." in text
     assert "No pixel marked in 7 of 7 pneumothoraces" in text
@@ -309,3 +314,9 @@ def test_colours_of_text_have_the_contrast_of_wcag_aa():
         ):  # fmt: skip
             assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
         assert all(contrast(colour[f"s{index}"], colour["card"]) >= 3 for index in range(1, 7))
+
+
+def test_a_rule_that_only_empties_is_no_plain_success(inputs):
+    empty_all(inputs)
+    edit_json(inputs / "metrics/test.json", beats_plain_05={"difference": 0.3, "interval": [0.2, 0.4]})
+    assert "but only by calling every image negative." in Elements(report(inputs)).text

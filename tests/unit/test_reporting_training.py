@@ -36,11 +36,11 @@ def test_a_fold_that_is_no_longer_trained_is_left_alone(folder):
 
 def test_figures_of_the_kept_epoch(folder):
     section = training_section(folder, (0, 3))
-    assert section.table.columns == ("", "kept epoch", "epochs", "Dice, all", "all-empty", "Dice, positives")
+    assert section.table.columns == ("", "best epoch", "epochs", "Dice, all", "all-empty", "Dice, positives")
     assert section.table.rows[1] == ("fold 3", "2", "3", "0.812", "0.750", "—")
     scores = section.drawings[0][0]
     assert "all-empty Dice" in scores
-    assert "kept epoch 2" in scores
+    assert "best epoch 2" in scores
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,17 @@ def test_figures_of_the_kept_epoch(folder):
 def test_a_collapse_is_named(folder, share, words):
     (folder / "fold0.json").write_text(json.dumps(SUMMARY | {"val_collapsed": 1.0, "val_marked_share": share}))
     assert any("Fold 0 collapsed" in note and words in note for note in training_section(folder, (0,)).notes)
+
+
+def test_what_was_kept_and_taught_is_said(folder):
+    added = {"n_pseudo_positive": 3, "n_pseudo_negative": 9, "n_pseudo_unsure": 2}
+    for kept, words in (("averaged", "Averaged weights were kept"), ("last", "weights of the last epoch")):
+        summary = SUMMARY | {"selection_metric": "iou", "kept": kept, "n_mean_teacher": 7} | added
+        (folder / "fold0.json").write_text(json.dumps(summary))
+        notes = " ".join(training_section(folder, (0,)).notes)
+        assert words in notes
+        assert "7 images without annotation took part" in notes
+        assert "added 3 positive and 9 negative images; 2 unsure" in notes
 
 
 @pytest.mark.parametrize(

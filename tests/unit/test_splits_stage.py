@@ -41,7 +41,12 @@ def test_outputs_and_figures(tmp_path):
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits/train_fold9.csv").write_text("stale")
     metrics = run(tmp_path, paths)
-    names = {"folds.csv", "excluded.csv", "augmentations.png", *(f"train_fold{fold}.csv" for fold in range(3))}
+    names = {
+        "folds.csv",
+        "excluded.csv",
+        "augmentations.png",
+        *(f"{kind}_fold{fold}.csv" for fold in range(3) for kind in ("train", "unlabelled")),
+    }
     assert set(contents(tmp_path / "splits")) == names
     folds = read_table(tmp_path / "splits/folds.csv", FOLDS)
     assert folds["image_id"].tolist() == [f"img.{index:02}" for index in range(30)]

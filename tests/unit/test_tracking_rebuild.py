@@ -108,6 +108,18 @@ def test_a_deleted_database_comes_back_from_files(repo: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_fold_and_a_set_that_are_gone_stay_in_dvc_lock_and_are_no_hindrance(repo: Path) -> None:
+    lock = (repo / "dvc.lock").read_text()
+    (repo / "dvc.lock").write_text(
+        f"""{lock}
+  train@3: {{cmd: x, params: {{params.yaml: {{train: other}}}}, outs: [{{path: metrics/train/fold3.json, md5: gone}}]}}
+  external_evaluate@a: {{cmd: x, outs: [{{path: metrics/external/a/figures.json, md5: gone}}]}}
+"""
+    )
+    assert track(repo).done == ["fold 0", "test metrics", "report"]
+
+
+@pytest.mark.slow
 def test_parameters_edited_since_are_not_recorded_beside_old_metrics(repo: Path) -> None:
     before = load_params().train.lr
     edit_params(repo, train={"lr": 0.4321}, split={"train_folds": [1, 2]})

@@ -1,7 +1,6 @@
 """The loop on images that a child could segment: it learns, resumes, and stops where it must."""
 
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -12,18 +11,13 @@ import pytest
 import torch
 
 from pneumoseg.errors import DataError, ParameterError, TrainingError
-from pneumoseg.files import read_png, write_png
+from pneumoseg.files import read_png
 from pneumoseg.inference.predictor import Predictor
-from pneumoseg.models.factory import build_model
 from pneumoseg.params import load_params
-from pneumoseg.params.model import ModelParams
-from pneumoseg.params.train import TrainParams
-from pneumoseg.tables import FOLDS, MANIFEST, write_table
 from pneumoseg.training.arrays import build_arrays
-from pneumoseg.training.checkpoint import Checkpoint
+from pneumoseg.training.fold import load_fold
 from pneumoseg.training.progress import log_epoch
-from pneumoseg.training.run import TrainedFold, load_fold, make_fabric, train_fold, write_fold
-from pneumoseg.training.sampling import derive_seed
+from pneumoseg.training.run import TrainedFold, make_fabric, write_fold
 from pneumoseg.training.validation import (
     BOTTOM_THRESHOLDS,
     MIN_AREAS_PX_AT_1024,
@@ -31,8 +25,7 @@ from pneumoseg.training.validation import (
     Counts,
     summarise,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.unit.disks import ROOT, initial_weights, make_params, train, weights, write_disks
 
 # The loop's third parties: Lightning asks for a number of workers, torch for deterministic kernels.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
@@ -40,54 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 images of 96 px, every second one with a bright disk that is its mask; a split of two folds."""
-    root = tmp_path_factory.mktemp("disks")
-    chooser = np.random.default_rng(0)
-    rows = []
-    for number in range(20):
-        image = chooser.normal(80, 10, (96, 96)).clip(0, 255).astype(np.uint8)
-        image_id = f"image{number:02d}"
-        if number % 2 == 0:
-            mask = np.zeros((96, 96), np.uint8)
-            cv2.circle(mask, tuple(int(value) for value in chooser.integers(25, 70, 2)), 14, 255, -1)
-            image[mask > 0] += 100
-            write_png(root / "masks" / f"{image_id}.png", mask)
-        write_png(root / "images" / f"{image_id}.png", image)
-        rows.append((image_id, image_id, str(int(number >= 14))))
-    folds = pd.DataFrame(rows, columns=list(FOLDS))
-    write_table(root / "splits/folds.csv", folds, FOLDS)
-    pool = [(name, 1 - int(name[-2:]) % 2, "none", 0) for name, _, fold in rows if fold == "0"]
-    write_table(root / "splits/train_fold1.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
-    return root
-
-
-def make_params(**changes) -> TrainParams:
-    content = load_params(ROOT / "params.yaml").train.model_dump(mode="json")
-    phase = content["phases"][0] | {"size_px": 64, "epochs": 6, "lr": None, "scheduler": None, "positive_share": None}
-    content |= {"lr": 2e-3, "batch_size": 4, "precision": "fp32", "phases": [phase]}
-    content["phases"][0] |= changes.pop("phase", {})
-    return TrainParams.model_validate_json(json.dumps(content | changes))
-
-
-def train(
-    disks: Path, tmp_path: Path, params: TrainParams, on_epoch=lambda *_: None, workers: int = 0, **model
-) -> TrainedFold:
-    whole = load_params(ROOT / "params.yaml")
-    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1, None)
-    runtime = whole.runtime.model_copy(update={"workers": workers, "device": "cpu"})
-    return train_fold(
-        data, small_model(**model), params, whole.augment, runtime,
-        scratch=tmp_path / "arrays", checkpoint=Checkpoint(tmp_path / "resume", 0.0), on_epoch=on_epoch,
-    )  # fmt: skip
-
-
-def small_model(**changes) -> ModelParams:
-    small = {"encoder": "mobilenet_v2", "architecture": "unet", "weights": None}
-    return load_params(ROOT / "params.yaml").model.model_copy(update=small | changes)
-
-
-def weights(trained: TrainedFold) -> dict[str, torch.Tensor]:
-    return trained.model.state_dict()
+    return write_disks(tmp_path_factory.mktemp("disks"))
 
 
 def assert_same(first: TrainedFold, second: TrainedFold) -> None:
@@ -183,11 +129,6 @@ def test_a_frozen_encoder_stays_as_it_was(disks: Path, tmp_path: Path):
     assert not torch.equal(weights(learning)[name], start)
 
 
-def initial_weights(**model) -> dict[str, torch.Tensor]:
-    torch.manual_seed(derive_seed(load_params(ROOT / "params.yaml").train.seed, "weights"))
-    return build_model(small_model(**model)).state_dict()
-
-
 def test_accumulated_batches_equal_one_large_batch(disks: Path, tmp_path: Path):
     """With group norm, whose statistics are of one image, two batches of 2 make the step of one batch of 4."""
     sgd = {"optimiser": {"name": "sgd", "weight_decay": 0.0, "decay_norm_and_bias": True, "momentum": 0.0}}
@@ -210,12 +151,12 @@ def test_early_stopping_ends_a_phase(disks: Path, tmp_path: Path):
 
 
 def test_a_loss_that_is_not_finite_names_the_images(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from pneumoseg.training import loop
+    from pneumoseg.training import stepping
 
     def poisoned(batch, model):
         return torch.full((len(batch), 3, 64, 64), math.nan)
 
-    monkeypatch.setattr(loop, "normalise", poisoned)
+    monkeypatch.setattr(stepping, "normalise", poisoned)
     with pytest.raises(TrainingError, match=r"image\d\d.*train\.lr"):
         train(disks, tmp_path, make_params())
 
@@ -262,7 +203,7 @@ def test_collapse_is_named(predicted: list[float], state: str, caplog: pytest.Lo
     assert measured["dice_all"] == (0.75 if state == "empty" else 0.0)
     assert measured["specificity"] == (1.0 if state == "empty" else 0.0)
     row = {"epoch": 1, "phase": "main", "train_loss": 1.0, "lr": 1e-3} | {f"val_{k}": v for k, v in measured.items()}
-    log_epoch(row, {"images_per_second": 1.0}, best=False)
+    log_epoch(row, {"images_per_second": 1.0}, best=False, left=0.0)
     assert f"collapse, every validation image is {state}" in caplog.text
 
 
@@ -278,9 +219,9 @@ def test_validation_figures_by_hand():
 
 def test_missing_parts_are_named(disks: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"train_fold0\.csv"):
-        load_fold(disks / "splits", disks / "images", disks / "masks", 0, None)
+        load_fold(disks / "splits", disks / "images", disks / "masks", 0, None, make_params())
     with pytest.raises(DataError, match=r"image00\.png"):
-        load_fold(disks / "splits", tmp_path, disks / "masks", 1, None)
+        load_fold(disks / "splits", tmp_path, disks / "masks", 1, None, make_params())
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(disks: Path, tmp_path: Path):

@@ -36,7 +36,7 @@ class Augmenter:
         self._built = {}
 
     def __call__(
-        self, recipe: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
+        self, recipe: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, *, online: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Augment one image: its recipe, then the online one if section augment names one.
 
@@ -45,6 +45,7 @@ class Augmenter:
             image: (H, W) uint8 grey.
             mask: (H, W) uint8, 0 to 255; a soft mask (share of a pixel's area) stays soft.
             seed: not negative; with the arguments above it settles the result, whatever came before.
+            online: False leaves the online recipe out.
 
         Returns:
             Image and mask of the same shape and type, contiguous. Where nothing was applied they are the arrays given.
@@ -53,7 +54,7 @@ class Augmenter:
             ParameterError: the recipe is not defined.
             DataError: image or mask has another shape or type, or a recipe turns an image that is not square.
         """
-        steps = self._steps(recipe)
+        steps = self._steps(recipe, online)
         _check(image, mask)
         # One stream of numbers chooses steps and seeds the transforms: Compose.set_random_seed would hand the same
         # seed to each of them, so that "half of the time" would be the same half for every step.
@@ -64,7 +65,7 @@ class Augmenter:
                 image, mask = self._apply(step.one_of[choice], image, mask, int(number))
         return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
-    def _steps(self, recipe: str) -> tuple[StepParams, ...]:
+    def _steps(self, recipe: str, with_online: bool) -> tuple[StepParams, ...]:
         recipes = self._params.recipes
         if recipe != NONE and recipe not in recipes:
             raise ParameterError(
@@ -72,7 +73,7 @@ class Augmenter:
                 "dvc repro split"
             )
         named = () if recipe == NONE else recipes[recipe]
-        online = () if self._params.online is None else recipes[self._params.online]
+        online = recipes[self._params.online] if with_online and self._params.online is not None else ()
         return (*named, *online)
 
     def _apply(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pneumoseg.evaluation.detection import precision_recall_curve, roc_curve
@@ -65,6 +66,20 @@ def _unit_square(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
 
 
+def _legend_below(figure: Figure, title: str | None = None) -> None:
+    """A legend below the axes, where it covers no point."""
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=title,
+        fontsize=9,
+        title_fontsize=9,
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )
+
+
 def _call_point(content: dict[str, Any]) -> tuple[float, float]:
     """Where the decision rule's own calls lie: false positive rate and sensitivity."""
     return 1 - content["specificity"], content["sensitivity"]
@@ -107,7 +122,7 @@ def _plot_precision_recall(folder: Path, rows: pd.DataFrame, content: dict[str, 
         )
         if np.isfinite(content["ppv"]):
             axes.plot(content["sensitivity"], content["ppv"], "o", color=ORANGE, label="calls of the decision rule")
-        axes.legend(loc="lower left", frameon=False)
+        _legend_below(figure)
     else:
         say_nothing_to_draw(axes, _NO_POSITIVE)
     save(figure, folder / "precision_recall.png")
@@ -135,7 +150,7 @@ def _plot_reliability(folder: Path, content: dict[str, Any], phantom: bool) -> N
             color=GREY,
             annotation_clip=False,
         )
-    axes.legend(loc="upper left", frameon=False)
+    _legend_below(figure)
     save(figure, folder / "reliability.png")
 
 
@@ -156,7 +171,7 @@ def _plot_dice_by_size(folder: Path, rows: pd.DataFrame, content: dict[str, Any]
         axes.xaxis.set_minor_formatter(NullFormatter())
         p = content["size_test"]["dice_permutation_p"]
         title = None if not np.isfinite(p) else f"large against small: {_p_text(p)}"
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, title=title)
+        _legend_below(figure, title)
     else:
         say_nothing_to_draw(axes, _NO_POSITIVE)
     save(figure, folder / "dice_by_size.png")

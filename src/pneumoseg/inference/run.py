@@ -6,9 +6,9 @@ import logging
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +16,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pneumoseg.devices import choose_device, choose_precision
-from pneumoseg.files import fresh_dir, read_png, write_png
+from pneumoseg.files import fresh_dir, read_png, write_json, write_png
+from pneumoseg.inference.bringing import Repository
+from pneumoseg.inference.ensemble import Ensemble, load_ensemble
+from pneumoseg.inference.members import Member, Own, find_members
+from pneumoseg.inference.planning import Panel, Task, assign, plan
+from pneumoseg.inference.pools import Families, Judges, known_patients
 from pneumoseg.inference.predictor import Predictor
-from pneumoseg.models.storage import load_model
+from pneumoseg.inference.resume import Finished, finished_maps
 from pneumoseg.params.predict import PredictParams
 from pneumoseg.params.runtime import RuntimeParams
 from pneumoseg.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Task:
-    """Images that the same networks predict into the same folder."""
-
-    name: str  # validation, test or unlabelled
-    fold: str  # the fold whose images they are; test; or empty for unlabelled
-    members: tuple[int, ...]
-    image_ids: tuple[str, ...]
+MEMBERS_FILE = "members.json"
+SETS = ("validation", "test", "unlabelled")
 
 
 def predict(
@@ -48,8 +45,13 @@ def predict(
     out: Path,
     params: PredictParams,
     runtime: RuntimeParams,
+    repository: Repository | None = None,
+    *,
+    split: Path | None = None,
 ) -> None:
-    """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv into ``out``; one batch in memory.
+    """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv into ``out``; one block in memory.
+
+    Where more than one network a fold predicts, members.json says what was combined.
 
     Args:
         models: folder that holds fold<k>/ of every trained fold.
@@ -62,50 +64,48 @@ def predict(
         out: data/predictions.
         params: section predict.
         runtime: section runtime.
+        repository: where an unfinished prediction is kept and members' revisions come from; None: neither.
+        split: the folds.csv that the networks were trained on, where ``folds`` is not it: for a set from elsewhere,
+            whose patient ids mean other people.
 
     Raises:
-        DataError: a model or an image is missing or damaged.
+        DataError: a model or an image is missing or damaged, or a member has seen an image that figures are made of.
+        ParameterError: a network cannot take one of the scales.
     """
     remove_stale_folds(models, curves, train_folds)
-    device = choose_device(runtime.device)
-    precision = choose_precision(runtime.precision or params.precision, device)
-    members = {fold: load_model(models / f"fold{fold}") for fold in train_folds}
-    described = read_table(metadata, METADATA)
-    sides = dict(zip(described["image_id"], zip(described["rows"], described["columns"], strict=True), strict=True))
+    own = Own({fold: models / f"fold{fold}" for fold in train_folds}, split or folds)
+    members = find_members(params.members, own, repository)
     annotated = read_table(annotations, ANNOTATIONS)
     unlabelled = sorted(annotated.loc[annotated["annotated"] == 0, "image_id"])
-    tasks = plan(read_table(folds, FOLDS), unlabelled, train_folds)
+    patients = known_patients(folds, metadata) if split is None else None
+    tasks = assign(plan(read_table(folds, FOLDS), unlabelled, train_folds), _panels(members, patients))
+    ensemble = load_ensemble(own, members, params, runtime)
+    resume = None
+    if repository is not None:
+        key = ensemble.fingerprint(tasks, metadata, repository.code)
+        resume = repository.root / ".resume" / f"predict-{key}"
+    described = read_table(metadata, METADATA)
+    sides = dict(zip(described["image_id"], zip(described["rows"], described["columns"], strict=True), strict=True))
     fresh_dir(out)
-    for name in ("validation", "test", "unlabelled"):
+    for name in SETS:
         (out / name).mkdir()
-    rows = []
-    total = sum(len(task.image_ids) for task in tasks)
-    with tqdm(total=total, desc="predict", unit="image", disable=not sys.stderr.isatty()) as bar:
-        for task in tasks:
-            predictor = Predictor(
-                [members[fold] for fold in task.members], device, precision, horizontal_flip=params.horizontal_flip
-            )
-            for image_id, score in _predict_task(task, predictor, images, sides, out / task.name, params.batch_size):
-                rows.append((image_id, task.name, task.fold, score))
-                bar.update()
-    frame = pd.DataFrame(rows, columns=list(PREDICTED)).sort_values(["set", "image_id"])
-    write_table(out / "images.csv", frame, PREDICTED)
-    logger.info("predicted %d images on %s, %s", total, device, precision)
+    with finished_maps(resume) as finished:
+        rows = _predict_tasks(tasks, ensemble, images, sides, out, params.batch_size, finished)
+        if ensemble.is_several:
+            write_json(out / MEMBERS_FILE, ensemble.description)
+        frame = pd.DataFrame(rows, columns=list(PREDICTED)).sort_values(["set", "image_id"])
+        write_table(out / "images.csv", frame, PREDICTED)
+    logger.info("predicted %d images on %s, %s", len(rows), ensemble.runner.device, ensemble.runner.precision)
 
 
-def plan(folds: pd.DataFrame, unlabelled: Sequence[str], train_folds: Sequence[int]) -> list[Task]:
-    """Who predicts what: no network ever sees an image that it was trained on, nor one of the same patient.
-
-    Annotated images that split leaves out of every fold (of patients in a given test list) are not predicted.
-    """
-    every = tuple(train_folds)
-    tasks = [
-        Task("validation", str(fold), (fold,), tuple(sorted(folds.loc[folds["fold"] == str(fold), "image_id"])))
-        for fold in train_folds
-    ]
-    tasks.append(Task("test", "test", every, tuple(sorted(folds.loc[folds["fold"] == "test", "image_id"]))))
-    tasks.append(Task("unlabelled", "", every, tuple(unlabelled)))
-    return [task for task in tasks if task.image_ids]
+def _panels(members: Sequence[Member], patients: Mapping[str, str] | None) -> list[Panel]:
+    """Members as planning sees them; ``patients`` None: no image here shares a patient with one of theirs."""
+    panels = []
+    for member in members:
+        families = Families() if patients is None else Families(patients, member.pool.patients)
+        trained = tuple(sorted(member.folders))
+        panels.append(Panel(member.name, trained, Judges(member.pool, trained, families)))
+    return panels
 
 
 def remove_stale_folds(models: Path, curves: Path, train_folds: Sequence[int]) -> None:
@@ -124,28 +124,91 @@ def remove_stale_folds(models: Path, curves: Path, train_folds: Sequence[int]) -
                 path.unlink()
 
 
-def _predict_task(
-    task: Task, predictor: Predictor, images: Path, sides: Mapping[str, tuple[int, int]], out: Path, batch_size: int
+def _predict_tasks(
+    tasks: Sequence[Task],
+    ensemble: Ensemble,
+    images: Path,
+    sides: Mapping[str, tuple[int, int]],
+    out: Path,
+    batch_size: int,
+    finished: Finished,
+) -> list[tuple[str, str, str, float]]:
+    """Rows of images.csv: image id, set, fold, probability; one line is told for each set."""
+    rows: list[tuple[str, str, str, float]] = []
+    total = sum(len(task.image_ids) for task in tasks)
+    with tqdm(total=total, desc="predict", unit="image", disable=not sys.stderr.isatty()) as bar:
+        for name in SETS:
+            started, count = time.perf_counter(), len(rows)
+            for task in (task for task in tasks if task.name == name):
+                predictor = ensemble.predictor(task)
+                for image_id, score in predict_images(
+                    task.image_ids, predictor, images, sides, out / name, batch_size, finished
+                ):
+                    rows.append((image_id, name, task.fold, score))
+                    bar.update()
+            if len(rows) > count:
+                seconds = max(time.perf_counter() - started, 1e-9)
+                speed = (len(rows) - count) / seconds
+                logger.info("predicted %d %s images in %.0f s (%.1f a second)", len(rows) - count, name, seconds, speed)
+    return rows
+
+
+def predict_images(
+    image_ids: Sequence[str],
+    predictor: Predictor,
+    images: Path,
+    sides: Mapping[str, tuple[int, int]],
+    out: Path,
+    batch_size: int,
+    finished: Finished | None = None,
 ) -> Iterator[tuple[str, float]]:
-    starts = range(0, len(task.image_ids), batch_size)
-    batches = [task.image_ids[start : start + batch_size] for start in starts]
+    """Write the map of each image into ``out`` as <image_id>.png.
 
-    def read(batch: Sequence[str]) -> list[NDArray[np.uint8]]:
-        return [read_png(images / f"{image_id}.png") for image_id in batch]
+    Args:
+        image_ids: in the order in which they are predicted.
+        predictor: the networks.
+        images: folder of PNG radiographs.
+        sides: image id → (rows, columns) of the map.
+        out: an existing folder.
+        batch_size: images in a network at once.
+        finished: what an earlier run has done; None: nothing is kept.
 
-    # Threads: OpenCV leaves the interpreter lock while it codes; the next batch is read while this one is computed.
+    Yields:
+        Image id and probability of pneumothorax in the image, as soon as its map is there.
+
+    Raises:
+        DataError: an image is missing or damaged.
+    """
+    finished = finished or Finished(None)
+    batches = [image_ids[start : start + batch_size] for start in range(0, len(image_ids), batch_size)]
+    waiting = []
+    for batch in batches:
+        scores = finished.take(batch, out)
+        if scores is None:
+            waiting.append(batch)
+        else:
+            yield from scores.items()
+    size = predictor.block_batches
+    blocks = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+
+    def read(block: Sequence[Sequence[str]]) -> list[NDArray[np.uint8]]:
+        return [read_png(images / f"{image_id}.png") for batch in block for image_id in batch]
+
+    # Threads: OpenCV leaves the interpreter lock while it codes; the next block is read while this one is computed.
     with ThreadPoolExecutor(2) as pool:
-        coming = pool.submit(read, batches[0])
-        for number, batch in enumerate(batches):
-            pixels = coming.result()
-            if number + 1 < len(batches):
-                coming = pool.submit(read, batches[number + 1])
-            sizes = [sides[image_id] for image_id in batch]
-            results = predictor(pixels, sizes)
+        coming = pool.submit(read, blocks[0]) if blocks else None
+        for number, block in enumerate(blocks):
+            ids = [image_id for batch in block for image_id in batch]
+            pixels = coming.result() if coming else []
+            coming = pool.submit(read, blocks[number + 1]) if number + 1 < len(blocks) else None
+            results = predictor(pixels, [sides[image_id] for image_id in ids], batch_size)
             written = [
                 pool.submit(write_png, out / f"{image_id}.png", np.rint(probability * 255).astype(np.uint8))
-                for image_id, (probability, _) in zip(batch, results, strict=True)
+                for image_id, (probability, _) in zip(ids, results, strict=True)
             ]
             for future in written:
                 future.result()
-            yield from ((image_id, score) for image_id, (_, score) in zip(batch, results, strict=True))
+            scores = {image_id: score for image_id, (_, score) in zip(ids, results, strict=True)}
+            for batch in block:
+                finished.add({image_id: scores[image_id] for image_id in batch}, out)
+            yield from scores.items()

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from pneumoseg.models.exchange import sum_over_processes
 from pneumoseg.models.network import Output
 from pneumoseg.params.loss import LossParams
 
@@ -221,9 +222,7 @@ def _sums(pooled: bool, *sums: Tensor) -> tuple[Tensor, ...]:
     """Sums of the batch over all processes, with gradient; those of single images need no exchange."""
     if not pooled or not _distributed():
         return sums
-    from torch.distributed.nn.functional import all_reduce
-
-    return tuple(all_reduce(torch.stack(sums)).unbind())  # type: ignore[no-untyped-call]
+    return tuple(sum_over_processes(torch.stack(sums)).unbind())
 
 
 def _distributed() -> bool:

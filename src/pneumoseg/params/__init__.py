@@ -57,6 +57,7 @@ class Params(Section):
     def _sections_agree(self) -> Self:
         """What one section says of another must hold: augmentations of split exist, heads of model are trained."""
         self.split.check_augmentations(self.augment)
+        self.train.mean_teacher.check_augmentations(self.augment)
         for loss in (self.train.loss, *(phase.loss for phase in self.train.phases)):
             if loss is not None:
                 loss.check_model(self.model)

@@ -14,6 +14,9 @@ NONE = "none"
 #: Transforms that have no limits, and so no sub-section.
 WITHOUT_LIMITS = ("horizontal_flip", "rotate_90", "transpose")
 
+#: Transforms that move pixels, and so the mask with the image; the others change grey values only.
+GEOMETRIC = (*WITHOUT_LIMITS, "optical_distortion", "shift_scale_rotate", "elastic", "grid_distortion")
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -197,3 +200,7 @@ class AugmentParams(Section):
         if self.online is not None and self.online not in self.recipes:
             raise ValueError(f"online = {self.online}: not among recipes; null or one of {', '.join(self.recipes)}")
         return self
+
+    def moves_pixels(self, recipe: str) -> bool:
+        """Whether a recipe has a geometric step."""
+        return any(name in GEOMETRIC for step in self.recipes[recipe] for name in step.one_of)

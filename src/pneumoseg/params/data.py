@@ -8,7 +8,18 @@ from pydantic import AfterValidator, Field
 from pneumoseg.params.section import Section
 
 #: Folders that stages empty and write anew.
-_OUTPUTS = ("data/images", "data/masks", "data/models", "data/predictions", "data/report", "data/splits", "metrics")
+_OUTPUTS = (
+    "data/comparison",
+    "data/external",
+    "data/images",
+    "data/masks",
+    "data/members",
+    "data/models",
+    "data/predictions",
+    "data/report",
+    "data/splits",
+    "metrics",
+)
 
 
 def _holds_input_only(root: str) -> str:

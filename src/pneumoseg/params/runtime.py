@@ -13,5 +13,6 @@ class RuntimeParams(Section):
     workers: int | None = Field(ge=0)
     device: Literal["auto", "cpu", "cuda"]
     devices: int = Field(ge=1)
+    nodes: int = Field(ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None
     resume_interval_seconds: float = Field(ge=0)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from itertools import accumulate
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pneumoseg.params.loss import LossParams
 from pneumoseg.params.section import Section
+from pneumoseg.params.semisupervised import MeanTeacherParams, PseudoLabelParams
 
 #: What a validation after an epoch measures (training/validation.py), at the original size of each image.
 ValidationMetric = Literal[
     "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "loss"
 ]
+
+#: Weights of a phase: those of its best epoch, of its last, or averaged as train.averaging says.
+Start = Literal["best", "last", "averaged"]
 
 
 class OptimiserParams(Section):
@@ -94,6 +99,33 @@ class EarlyStoppingParams(Section):
     patience_epochs: int | None = Field(ge=1)
 
 
+class EmaParams(Section):
+    """Exponential moving average of the weights, updated after every step."""
+
+    decay: float = Field(ge=0, lt=1)
+
+
+class SwaParams(Section):
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the ends of chosen epochs."""
+
+    epochs: tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class TopKParams(Section):
+    """The mean of the weights of a phase's best epochs."""
+
+    count: int = Field(ge=2, le=20)
+
+
+class AveragingParams(Section):
+    """Which weights are averaged; the averaged ones count where a phase starts from them or ``train.keep`` says so."""
+
+    name: Literal["none", "ema", "swa", "top_k"]
+    ema: EmaParams
+    swa: SwaParams
+    top_k: TopKParams
+
+
 class PhaseParams(Section):
     """One part of training; null inherits the value of the section, where it has one."""
 
@@ -106,7 +138,7 @@ class PhaseParams(Section):
     scheduler: SchedulerParams | None
     loss: LossParams | None
     freeze_encoder_epochs: int = Field(ge=0)
-    start: Literal["best", "last"]
+    start: Start
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:
@@ -142,8 +174,16 @@ class TrainParams(Section):
     gradient_clip_norm: float | None = Field(gt=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     channels_last: bool
+    compile: bool
+    checkpoint_activations: bool
+    synchronise_batch_norm: bool
     selection_metric: ValidationMetric
     early_stopping: EarlyStoppingParams
+    averaging: AveragingParams
+    keep: Start
+    checkpoints: int = Field(ge=1, le=20)
+    mean_teacher: MeanTeacherParams
+    pseudo_labels: PseudoLabelParams
     phases: tuple[PhaseParams, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -154,4 +194,41 @@ class TrainParams(Section):
         for phase in self.phases:
             if phase.scheduler is None:
                 check_warmup(self.scheduler, phase.epochs, f"phase {phase.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_exist(self) -> Self:
+        if self.checkpoints > 1 and self.keep != "best":
+            raise ValueError(f"checkpoints = {self.checkpoints} keeps the best epochs, so keep must be best")
+        if self.checkpoints > self.phases[-1].epochs:
+            raise ValueError(
+                f"checkpoints = {self.checkpoints}: the last phase has {self.phases[-1].epochs} epochs; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _averaged_weights_exist(self) -> Self:
+        """Where averaged weights are wanted, an average must have been taken by then."""
+        ends = list(accumulate(phase.epochs for phase in self.phases))
+        wanted = {
+            f"phases.{number}.start": ends[number - 1]
+            for number, phase in enumerate(self.phases)
+            if number and phase.start == "averaged"
+        }
+        wanted |= {"keep": ends[-1]} if self.keep == "averaged" else {}
+        name, epochs = self.averaging.name, self.averaging.swa.epochs
+        for key, end in wanted.items():
+            if name == "none":
+                raise ValueError(
+                    f"{key} = averaged, but averaging.name = none averages nothing; give ema, swa or top_k"
+                )
+            if name == "swa" and not any(epoch <= end for epoch in epochs):
+                raise ValueError(f"{key} = averaged, but averaging.swa.epochs = {list(epochs)} has none up to {end}")
+        if name == "swa" and any(epoch > ends[-1] for epoch in epochs):
+            raise ValueError(f"averaging.swa.epochs = {list(epochs)}: the phases have {ends[-1]} epochs in all")
+        if name != "none" and not wanted:
+            raise ValueError(
+                f"averaging.name = {name} has no effect: set keep (or a later phase's start) to averaged, or "
+                f"averaging.name to none"
+            )
         return self

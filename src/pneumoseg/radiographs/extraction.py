@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 from pydicom import uid
 from tqdm import tqdm
 
+from pneumoseg import interruption
 from pneumoseg.errors import DataError
 from pneumoseg.files import fresh_dir, write_json
 from pneumoseg.params.extract import ExtractParams
@@ -72,7 +74,8 @@ def _process(job: Job, paths: Sequence[Path], workers: int | None) -> list[Outco
     outcomes: list[Outcome | None] = [None] * len(paths)
     results = run_all(partial(extract_one, job), paths, partial(crashed, job), workers, job.params.scheduler)
     interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file does not want five lines a second
-    with tqdm(total=len(paths), desc="extract", unit="file", mininterval=interval, dynamic_ncols=True) as bar:
+    bar = tqdm(total=len(paths), desc="extract", unit="file", mininterval=interval, dynamic_ncols=True)
+    with interruption.held(), bar, closing(results):
         for index, outcome in results:
             outcomes[index] = outcome
             bar.update()

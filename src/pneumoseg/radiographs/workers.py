@@ -1,25 +1,24 @@
 """One function over many items: in this process, in a pool of processes, or on a Dask cluster.
 
 Results come one by one and no more than a few chunks are under way, so memory does not grow with the number of items.
-Which result belongs to which item is kept; their order of arrival means nothing.
+Which result belongs to which item is kept; their order of arrival means nothing. Within ``interruption.held`` Ctrl-C
+stops everything as soon as the items under way are done.
 """
 
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
+from pneumoseg import interruption
 from pneumoseg.errors import ParameterError
+from pneumoseg.radiographs.pool import open_pool, run_chunk
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,6 +26,7 @@ Indices = Sequence[int]
 
 _CHUNK = 8  # 0.1 s of work for radiographs: little enough to stop quickly, enough to hide the hand-over
 _CONNECT_SECONDS = 20
+_POLL_SECONDS = 0.2  # how soon a Ctrl-C is seen
 
 
 def available_cores() -> int:
@@ -50,8 +50,8 @@ def run_all(
     items: Sequence[Item],
     crashed: Callable[[Item], Result],
     workers: int | None,
-    scheduler: str | None,
-) -> Iterator[tuple[int, Result]]:
+    scheduler: str | None = None,
+) -> Generator[tuple[int, Result], None, None]:
     """Yield (index, result) for every item, in any order.
 
     Args:
@@ -70,13 +70,15 @@ def run_all(
         return
     processes = min(available_cores() if workers is None else workers, -(-len(items) // _CHUNK))
     if processes == 0:
-        yield from ((index, work(item)) for index, item in enumerate(items))
+        for index, item in enumerate(items):
+            interruption.check()
+            yield index, work(item)
         return
     left = list(range(len(items)))
     while left:
         suspects: list[int] = []
         done: set[int] = set()
-        with _pool(processes) as executor:
+        with open_pool(processes, work) as executor:
             for chunk, future in _stream(executor, work, items, 2 * processes, left):
                 if isinstance(future.exception(), BrokenProcessPool):
                     suspects += chunk  # everything under way fails alike: any of it may be to blame
@@ -103,7 +105,8 @@ def _gather(
             yield from zip(chunk, future.result(), strict=True)
             continue
         for index in chunk:
-            single = executor.submit(_run_chunk, work, [items[index]])
+            single = executor.submit(run_chunk, work, [items[index]])
+            _first_done([single])
             yield index, crashed(items[index]) if isinstance(single.exception(), killed) else single.result()[0]
 
 
@@ -121,19 +124,24 @@ def _stream(
     while True:
         try:
             for chunk in islice(chunks, 0 if broken else window - len(pending)):
-                pending[executor.submit(_run_chunk, work, [items[index] for index in chunk])] = chunk
+                interruption.check()  # the first one waits until the server has imported everything
+                pending[executor.submit(run_chunk, work, [items[index] for index in chunk])] = chunk
         except BrokenProcessPool:
             broken = True  # the chunk just taken was never begun: it stays with what is left
         if not pending:
             return
-        finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-        for future in finished:
+        for future in _first_done(pending):
             broken = broken or isinstance(future.exception(), BrokenProcessPool)
             yield pending.pop(future), future
 
 
-def _run_chunk(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [work(item) for item in items]
+def _first_done(pending: Collection[Future[Any]]) -> set[Future[Any]]:
+    """Wait until at least one is done; raises KeyboardInterrupt where interruption.held has kept one back."""
+    while True:
+        finished, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+        interruption.check()
+        if finished:
+            return finished
 
 
 def _one_by_one(
@@ -142,51 +150,16 @@ def _one_by_one(
     """Never two items under way, so that a second crash names the culprit."""
     left = list(indices)
     while left:
-        with _pool(1) as executor:
+        with open_pool(1, work) as executor:
             for index in left.copy():
                 left.remove(index)
                 try:
-                    yield index, executor.submit(work, items[index]).result()
+                    future = executor.submit(work, items[index])
+                    _first_done([future])
+                    yield index, future.result()
                 except BrokenProcessPool:
                     yield index, crashed(items[index])
                     break
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[Executor]:
-    """A pool that is cancelled at once when the block is left by an error or by Ctrl-C."""
-    executor = ProcessPoolExecutor(processes, mp_context=_context(), initializer=_initialise)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _context() -> BaseContext:
-    """Children forked from a clean server that has imported the decoders once: fast as fork, without its dangers.
-
-    A fork of this process would copy the threads' locks of OpenCV and tqdm; spawn imports everything in every child.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pneumoseg.radiographs.jobs"])
-    return context
-
-
-def _initialise() -> None:
-    """In a child: Ctrl-C is the parent's to handle, one thread is enough, and without its parent it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    importlib.import_module("cv2").setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """Workers of a killed parent would wait for work for ever."""
-    parent.join()
-    os._exit(1)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pneumoseg.reporting.ensemble import ensemble_points
+from pneumoseg.reporting.external import card_limit, card_points
 from pneumoseg.reporting.inputs import Inputs, mapping
 from pneumoseg.reporting.judging import FEW_IMAGES, small_groups
 from pneumoseg.reporting.parts import count_of, listed, number, percent
@@ -33,6 +35,7 @@ def write_card(inputs: Inputs) -> tuple[CardPart, ...]:
         CardPart("Intended use", _INTENDED, _NOT_INTENDED),
         CardPart("Data", (phantom_sentence(inputs),), tuple(_data_points(inputs))),
         CardPart("Measured on the test images", judge(inputs).sentences, tuple(_figures(inputs))),
+        *_external(inputs),
         CardPart("Limits", (), tuple(_limits(inputs))),
         CardPart("Ethical considerations", (), _ETHICS),
     )
@@ -96,6 +99,7 @@ def _model_points(inputs: Inputs) -> Iterable[str]:
     sizes = sorted({str(model["size_px"]) for model in inputs.models.values() if "size_px" in model})
     if sizes:
         yield f"Input: one radiograph, brought to {listed(sizes)} px square; output: a probability for each pixel."
+    yield from ensemble_points(inputs.root)
     yield f"Decision rule: {inputs.rule.describe()}."
     for fold, run in inputs.runs.items():
         yield f"Fold {fold}: train_key {run.get('train_key', 'not recorded')}, data {run.get('data', 'not recorded')}."
@@ -126,6 +130,11 @@ def _figures(inputs: Inputs) -> Iterable[str]:
             yield f"{MEASURES[key]}: {inputs.figure(key).text()}"
 
 
+def _external(inputs: Inputs) -> Iterable[CardPart]:
+    if inputs.external:
+        yield CardPart("Measured on external sets", (), tuple(card_points(inputs)))
+
+
 def _limits(inputs: Inputs) -> Iterable[str]:
     positives = inputs.cases[inputs.cases["truth_px"] > 0]
     patients = inputs.test.get("n_patients")
@@ -152,7 +161,7 @@ def _limits(inputs: Inputs) -> Iterable[str]:
             yield f"No test image records {name}: nothing can be said of it."
         elif not known.all():
             yield f"{count_of(int((~known).sum()), 'test image')} of {len(known):,} without {name}."
-    yield "All images come from one source; how the model does elsewhere was not measured."
+    yield card_limit(inputs)
     yield "The truth is the annotation as given; its own errors are part of every figure."
     yield "Chest tubes show where a pneumothorax was treated; a model may learn them instead (Thian et al. 2021)."
     if mapping(inputs.test, "calibration").get("ece") is None:

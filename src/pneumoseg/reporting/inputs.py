@@ -57,6 +57,7 @@ class Inputs:
     size_limits_px_at_1024: tuple[int, int]
     models: Mapping[int, Mapping[str, Any]]  # model.json of each trained fold
     runs: Mapping[int, Mapping[str, Any]]  # run.json of each trained fold
+    external: Mapping[str, Mapping[str, Any]]  # figures.json of each external set, by name in the order of names
 
     def figure(self, name: str) -> Figure:
         """A figure of the test set by its name in metrics/test.json."""
@@ -106,6 +107,7 @@ def read_inputs(root: Path) -> Inputs:
         size_limits_px_at_1024=(limits[0], limits[1]),
         models={fold: read_object(folder / "model.json") for fold, folder in folders.items()},
         runs={fold: read_object(folder / "run.json") for fold, folder in folders.items()},
+        external=_external_figures(configuration, metrics),
     )
 
 
@@ -133,6 +135,20 @@ def figure_of(content: Mapping[str, Any], name: str) -> Figure:
     interval = mapping(content, "intervals").get(name) or content.get(f"{name}_interval") or (None, None)
     low, high = interval
     return Figure(None if value is None else float(value), low, high)
+
+
+def _external_figures(configuration: Configuration, metrics: Path) -> dict[str, dict[str, Any]]:
+    keys = [setting.key.split(".") for setting in configuration.settings]
+    names = sorted({key[2] for key in keys if key[:2] == ["evaluate", "external"] and len(key) > 2})
+    found = {name: read_object(metrics / "external" / name / "figures.json") for name in names}
+    for name, figures in found.items():
+        missing = [key for key in (*_HEADLINE, "n", "intervals", "overlap") if key not in figures]
+        if missing:
+            raise DataError(
+                f"{metrics / 'external' / name / 'figures.json'}: no figure {', '.join(missing)}; "
+                f"run dvc repro external_evaluate@{name}"
+            )
+    return found
 
 
 def _whole_numbers(configuration: Configuration, key: str, root: Path) -> tuple[int, ...]:

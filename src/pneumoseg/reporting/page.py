@@ -19,6 +19,8 @@ from pneumoseg.params.report import ReportParams
 from pneumoseg.reporting.card import card_markdown, phantom_sentence, write_card
 from pneumoseg.reporting.cases import GalleryView, show_galleries
 from pneumoseg.reporting.data import data_parts
+from pneumoseg.reporting.ensemble import ensemble_fingerprints, others_joined
+from pneumoseg.reporting.external import external_section
 from pneumoseg.reporting.inputs import Inputs, read_inputs
 from pneumoseg.reporting.judging import calibration_section, decision_section, searched_table, subgroup_section
 from pneumoseg.reporting.plots import copy_plots
@@ -31,6 +33,7 @@ _SECTIONS: Final = {
     "result": "Result",
     "cases": "Cases",
     "subgroups": "Subgroups",
+    "external": "External sets",
     "decision": "Decision rule",
     "detection": "Detection",
     "training": "Training",
@@ -107,7 +110,7 @@ def _view(inputs: Inputs, folder: _Folder, galleries: tuple[GalleryView, ...]) -
     architecture = inputs.configuration.value("model.architecture").strip('"')
     return {
         "title": "Pneumothorax segmentation: report",
-        "subtitle": f"{architecture}, encoder {encoder}; {len(inputs.cases):,} test images",
+        "subtitle": f"{architecture}, encoder {encoder}{others_joined(inputs.root)}; {len(inputs.cases):,} test images",
         "phantom": inputs.phantom_share > 0,
         "phantom_note": phantom_sentence(inputs) if inputs.phantom_share > 0 else "",
         "sections": tuple(_SECTIONS.items()),
@@ -117,6 +120,7 @@ def _view(inputs: Inputs, folder: _Folder, galleries: tuple[GalleryView, ...]) -
         "measures": measures(inputs),
         "galleries": galleries,
         "subgroups": subgroup_section(inputs),
+        "external": external_section(inputs),
         "decision": decision_section(inputs),
         "searched": searched_table(inputs),
         "decision_plots": copy_plots(metrics / "tune", folder.path),
@@ -138,4 +142,5 @@ def _fingerprints(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     for fold, run in inputs.runs.items():
         rows.append((f"fold {fold}, train_key", str(run.get("train_key", "not recorded"))))
         rows.append((f"fold {fold}, data", str(run.get("data", "not recorded"))))
+    rows += ensemble_fingerprints(inputs.root)
     return tuple(rows)

@@ -22,7 +22,8 @@ _SCORES: Final = (
 )
 _LOSSES: Final = (("train_loss", "training", "s1"), ("val_loss", "validation", "s2"))
 _COLUMNS: Final = (
-    ("best_epoch", "kept epoch"),
+    ("kept", "kept weights"),
+    ("best_epoch", "best epoch"),
     ("epochs", "epochs"),
     ("n_manifest", "training samples"),
     ("n_validation", "validation images"),
@@ -32,6 +33,12 @@ _COLUMNS: Final = (
     ("val_sensitivity", "sensitivity"),
     ("val_specificity", "specificity"),
 )
+#: What train.keep did, in words.
+_KEPT: Final = {
+    "best": "Its weights were kept.",
+    "last": "The weights of the last epoch were kept, and the figures of the table are theirs.",
+    "averaged": "Averaged weights were kept, and the figures of the table are theirs.",
+}
 
 
 def training_section(folder: Path, folds: tuple[int, ...]) -> Section:
@@ -66,12 +73,22 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
         "Validation figures are measured at a plain threshold of 0.5 and at the original size, on images of the fold "
         "that was left out of training. They chose the epoch, so they flatter; the test figures above do not."
     ]
+    kept = {str(summary.get("kept", "best")) for summary in summaries.values()}
     if metrics:
-        notes.append(f"The epoch with the best {', '.join(metrics)} was kept; the curves mark it.")
+        notes.append(f"The curves mark the epoch with the best {', '.join(metrics)}. {_KEPT[next(iter(kept))]}")
     for fold, summary in summaries.items():
+        if summary.get("n_mean_teacher"):
+            notes.append(
+                f"Fold {fold}: {summary['n_mean_teacher']} images without annotation took part through a mean teacher."
+            )
+        if "n_pseudo_positive" in summary:
+            notes.append(
+                f"Fold {fold}: an earlier model's pseudo-labels added {summary['n_pseudo_positive']} positive and "
+                f"{summary['n_pseudo_negative']} negative images; {summary['n_pseudo_unsure']} unsure ones stayed out."
+            )
         if summary.get("val_collapsed"):
             state = "no pixel of any" if summary.get("val_marked_share") == 0 else "pixels of every"
-            notes.append(f"Fold {fold} collapsed: its kept epoch marks {state} validation image.")
+            notes.append(f"Fold {fold} collapsed: its kept weights mark {state} validation image.")
     return tuple(notes)
 
 
@@ -80,7 +97,7 @@ def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:
     rows = tuple(
         (f"fold {fold}", *(number(summary.get(key)) for key, _ in shown)) for fold, summary in summaries.items()
     )
-    return Table("Kept epoch of each fold", ("", *(label for _, label in shown)), rows)
+    return Table("Kept weights of each fold", ("", *(label for _, label in shown)), rows)
 
 
 def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
@@ -101,8 +118,8 @@ def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
     losses = [_series(frame, name, label, style) for name, label, style in _LOSSES if name in frame.columns]
     highest = max((y for line in losses for _, y in line.points), default=1.0)
     if isinstance(best, int):
-        scores.append(Series(f"kept epoch {best}", ((best, 0.0), (best, 1.0)), "s6"))
-        losses.append(Series(f"kept epoch {best}", ((best, 0.0), (best, highest)), "s6"))
+        scores.append(Series(f"best epoch {best}", ((best, 0.0), (best, 1.0)), "s6"))
+        losses.append(Series(f"best epoch {best}", ((best, 0.0), (best, highest)), "s6"))
     loss_chart = line_chart(losses, f"Loss, fold {fold}", ("epoch", "loss"), y_range=(0.0, highest * 1.04 or 1.0))
     score_chart = line_chart(scores, f"Validation, fold {fold}", ("epoch", "validation score"), y_range=(0.0, 1.0))
     return [

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from pneumoseg import interruption
 from pneumoseg.augment import Augmenter
+from pneumoseg.errors import DataError
 from pneumoseg.files import digest_bytes, fresh_dir, write_png
 from pneumoseg.params.augment import AugmentParams
+from pneumoseg.radiographs.workers import available_cores, run_all
 from pneumoseg.splits.pairs import load_pair
 
 _FEW = 64  # rows for which starting processes costs more than it brings
@@ -44,6 +43,9 @@ def materialize(
         augment_params: section augment.
         seed: split.seed.
         workers: processes; 0 or 1: none but this one, None: one for each core. The files are the same.
+
+    Raises:
+        DataError: an image is missing or damaged, or a process died twice on the same one.
     """
     fresh_dir(out)
     (out / "images").mkdir()
@@ -51,19 +53,16 @@ def materialize(
     augmenter = Augmenter(augment_params.model_copy(update={"online": None}))
     rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
     task = _Task(augmenter, images, masks, out, seed)
-    count = min(os.cpu_count() or 1 if workers is None else workers, len(rows) // _FEW + 1)
-    if count <= 1:
-        _follow(map(task, rows), len(rows))
-        return
-    # spawn, since OpenCV's threads do not survive a fork.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        _follow(pool.map(task, rows, chunksize=16), len(rows))
+    count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
+    with interruption.held(), closing(run_all(task, rows, _crashed, count if count > 1 else 0)) as done:
+        for _ in tqdm(done, total=len(rows), desc="augmented pairs", unit="image", mininterval=1):
+            pass
 
 
-def _follow(done: Iterable[None], total: int) -> None:
-    for _ in tqdm(done, total=total, desc="augmented pairs", unit="image", mininterval=1):
-        pass
+def _crashed(row: tuple[str, str, int]) -> None:
+    raise DataError(
+        f"image {row[0]}: the process that augmented it ({row[1]}) died, twice; is memory short? lower runtime.workers"
+    )
 
 
 class _Task:

@@ -24,7 +24,7 @@ from pneumoseg.splits.summary import (
     find_warnings,
     leak,
 )
-from pneumoseg.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, Columns, read_table, write_table
+from pneumoseg.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, UNLABELLED, Columns, read_table, write_table
 
 EXCLUDED_TABLE: Columns = {"image_id": "text", "patient": "text", "reason": "text"}
 
@@ -44,6 +44,9 @@ def split(
 ) -> None:
     """Divide the annotated images and write folds.csv, excluded.csv, train_fold<k>.csv and augmentations.png.
 
+    Beside each manifest, unlabelled_fold<k>.csv lists the images without annotation that a network of this fold may
+    learn from.
+
     Args:
         metadata: data/metadata.csv.
         annotations: data/annotations.csv.
@@ -59,7 +62,8 @@ def split(
         DataError: a table is missing or contradicts another, or too few patients for so many folds.
     """
     table, patients = load_images(metadata, annotations, params)
-    known = read_table(metadata, METADATA)["image_id"]
+    described = read_table(metadata, METADATA)
+    known = described["image_id"]
     listed = None
     if params.test_list is not None:
         listed = read_test_list(Path(params.test_list), set(table["image_id"]), set(known))
@@ -77,6 +81,7 @@ def split(
     write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
     for fold, manifest in manifests.items():
         write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
+        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(described, table, params, fold), UNLABELLED)
     _write_pictures(table, manifests, images, masks, out, params, augment_params, workers)
     content = {
         "images": len(table),
@@ -121,6 +126,24 @@ def load_images(metadata: Path, annotations: Path, params: SplitParams) -> tuple
     table["patient"] = table["image_id"].map(patients.of_image)
     table["pneumothorax"] = table["pneumothorax"].astype("int64")
     return table.assign(area_px=area_px(table)), patients
+
+
+def unlabelled_pool(described: pd.DataFrame, table: pd.DataFrame, params: SplitParams, fold: int) -> pd.DataFrame:
+    """Images without annotation, but none of a patient whose images judge this fold or test it.
+
+    Args:
+        described: data/metadata.csv.
+        table: the annotated images with their fold.
+        params: section split.
+        fold: the fold that is left out.
+
+    Returns:
+        image_id, sorted.
+    """
+    everybody = find_patients(described, None if params.patient_map is None else Path(params.patient_map)).of_image
+    judged = {everybody[image] for image in table.loc[table["fold"].isin([TEST, str(fold)]), "image_id"]}
+    free = set(described["image_id"]) - set(table["image_id"])
+    return pd.DataFrame({"image_id": sorted(image for image in free if everybody[image] not in judged)}, dtype="str")
 
 
 def _pool(table: pd.DataFrame, fold: int) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pneumoseg.params import Params
+from pneumoseg.processes import is_first_process
 from pneumoseg.tracking.fold import FoldRun
 
 # Read when MLflow is imported: without it, MLflow reports to its makers.
@@ -34,7 +35,7 @@ def fold_run(root: Path, params: Params, fold: int, train_key: str) -> Iterator[
     Raises:
         TrackingError: the store cannot be used. Only here, before work is done: later failures are warnings.
     """
-    if not params.tracking.enabled or not _is_first_process():
+    if not params.tracking.enabled or not is_first_process():
         yield FoldRun(None)
         return
     from pneumoseg.tracking.rows import Configuration, record_fold
@@ -68,9 +69,3 @@ def record_report(root: Path, params: Params) -> None:
         from pneumoseg.tracking.evidence import record_here
 
         record_here(root, params, report=True)
-
-
-def _is_first_process() -> bool:
-    """Whether this is rank 0, as torchrun (RANK) or Fabric's launcher (LOCAL_RANK, NODE_RANK) tells."""
-    names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK")
-    return all(os.environ.get(name, "0") == "0" for name in names)

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 TEST = Path("metrics/test.json")
 THRESHOLDS = Path("metrics/thresholds.json")
+EXTERNAL = Path("metrics/external")
 REPORT = Path("data/report")
 #: File or folder → folder among the run's artifacts ("" is the top).
 TEST_ARTIFACTS = {
@@ -40,6 +41,7 @@ def record_here(root: Path, params: Params, *, report: bool) -> None:
         row, _ = open_row(store, configuration)
         record_evaluation(store, configuration, row, with_model=params.tracking.log_model)
         if report:
+            record_external(store, configuration, row)
             record_pages(store, configuration, row)
         store.client.set_terminated(row, "FINISHED")
     except (PneumosegError, *FAILURES) as error:
@@ -79,6 +81,27 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
     return changed is not None
 
 
+def record_external(store: Store, configuration: Configuration, row: str) -> bool:
+    """Put the figures of external sets on a row, ``external/<name>/dice_all`` and so on; False where they are there.
+
+    Raises:
+        DataError: a set of evaluate.external has no figures.
+    """
+    folder, names = configuration.root / EXTERNAL, sorted(configuration.params.evaluate.external)
+    if not names:
+        return False
+    figures = {name: read_json(folder / name / "figures.json") for name in names}
+    files = [path for name in names for path in _files(folder / name)]
+    changed = _is_new(store, row, "recorded.external", digest_files(files, folder))
+    if changed is None:
+        return False
+    log_metrics(store, row, flat_metrics({"external": figures}))
+    for name in names:
+        _log_artifact(store, row, folder / name, f"metrics/external/{name}")
+    log_tags(store, row, changed)
+    return True
+
+
 def record_pages(store: Store, configuration: Configuration, row: str) -> bool:
     """Put the folder of pages on a row as artifact ``report``; False where it is there already."""
     folder = configuration.root / REPORT
@@ -112,5 +135,6 @@ def _model_files(root: Path, folds: tuple[int, ...]) -> Iterator[Path]:
 
 
 def _decision(root: Path) -> dict[str, Any]:
-    """The decision rule, kept with the model: its maps are probabilities, not masks."""
-    return {"decision": read_json(root / THRESHOLDS)} if (root / THRESHOLDS).is_file() else {}
+    """The decision rule, kept with the model: its maps are probabilities, not masks; and what else predicted along."""
+    found = {"decision": root / THRESHOLDS, "ensemble": root / "data/predictions/members.json"}
+    return {name: read_json(path) for name, path in found.items() if path.is_file()}

@@ -23,6 +23,19 @@ from pneumoseg.fingerprints import CODE, code_deps
 from pneumoseg.lockfile import LockedStage
 
 Stages = Mapping[str, LockedStage]
+_OF_A_SET = ("external_extract", "external_predict", "external_evaluate")
+
+
+def current_stages(stages: Stages, folds: Iterable[int], sets: Iterable[str]) -> dict[str, LockedStage]:
+    """The stages without those of folds and external sets that are gone: dvc.lock keeps them.
+
+    Args:
+        stages: of dvc.lock.
+        folds: split.train_folds.
+        sets: the names of evaluate.external.
+    """
+    names = {f"train@{fold}" for fold in folds} | {f"{stage}@{name}" for name in sets for stage in _OF_A_SET}
+    return {name: stage for name, stage in stages.items() if "@" not in name or name in names}
 
 
 def locked_params(content: Mapping[str, Any], stages: Stages) -> dict[str, Any]:

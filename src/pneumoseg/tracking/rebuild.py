@@ -21,8 +21,8 @@ from pneumoseg.files import read_json
 from pneumoseg.lockfile import LockedStage
 from pneumoseg.params import Params, parse_params
 from pneumoseg.revisions import Revision
-from pneumoseg.tracking.evidence import REPORT, record_evaluation, record_pages
-from pneumoseg.tracking.provenance import broken_link, changed_code, changed_outputs, locked_params
+from pneumoseg.tracking.evidence import REPORT, record_evaluation, record_external, record_pages
+from pneumoseg.tracking.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
 from pneumoseg.tracking.rows import (
     Configuration,
     find_fold_runs,
@@ -34,7 +34,7 @@ from pneumoseg.tracking.rows import (
 )
 from pneumoseg.tracking.store import FAILURES, Store, close_dead_runs, first_line, open_store, shown
 
-PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "metrics")
+PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages")
 DATA_TABLES = ("data/metadata.csv", "data/annotations.csv")
 
 
@@ -92,7 +92,7 @@ def _rebuild(store: Store, root: Path, current: Params, revision: Revision | Non
         return
     with _exported(root, sha, PIPELINE) as folder:
         params = _params(folder, current, every)
-        stages = _current_stages(every, params)
+        stages = current_stages(every, params.split.train_folds, params.evaluate.external)
         changed = changed_code(root, sha, stages, folder)
         if changed:
             outcome.skipped.append(f"code has changed since the stages ran ({', '.join(changed)}): dvc repro first")
@@ -108,13 +108,16 @@ def _rebuild(store: Store, root: Path, current: Params, revision: Revision | Non
         if lacking:
             outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
             return
-        revisions.export(root, sha, DATA_TABLES, folder)
+        # One by one: dvc.lock also names metrics of folds and external sets that are gone.
+        metrics = sorted(out for stage in stages.values() for out in stage.outs if out.startswith("metrics/"))
+        revisions.export(root, sha, [*DATA_TABLES, *metrics], folder)
         configuration = Configuration.of(folder, params, _tags(root, revision))
         _record(store, configuration, outcome)
         if tested:
             outcome.skipped.append(f"test metrics: {tested}")
         else:
             _record_test(store, root, sha, configuration, outcome)
+            _record_external(store, root, sha, stages, configuration, outcome)
             _record_pages(store, root, sha, stages, configuration, outcome)
         row = find_row(store, configuration.key)
         if outcome.done and row is not None:
@@ -128,19 +131,13 @@ def _params(folder: Path, current: Params, stages: dict[str, LockedStage]) -> Pa
     folds = stages["predict"].params.get("split.train_folds") if "predict" in stages else None
     if folds is not None:
         content["split"]["train_folds"] = folds
-    considered = {name: stage for name, stage in stages.items() if _is_current(name, content["split"]["train_folds"])}
+    if "evaluate" in stages and "evaluate" in stages["evaluate"].params:
+        content["evaluate"]["external"] = stages["evaluate"].params["evaluate"].get("external", {})
+    sets = content["evaluate"].get("external", {})
+    considered = current_stages(stages, content["split"]["train_folds"], sets)
     merged = locked_params(content, considered)
     merged |= {name: getattr(current, name).model_dump(mode="json") for name in ("tracking", "runtime")}
     return parse_params(merged, "dvc.lock")
-
-
-def _is_current(name: str, folds: Sequence[int]) -> bool:
-    """dvc.lock keeps stages of folds that are no longer trained."""
-    return not name.startswith("train@") or int(name.removeprefix("train@")) in folds
-
-
-def _current_stages(stages: dict[str, LockedStage], params: Params) -> dict[str, LockedStage]:
-    return {name: stage for name, stage in stages.items() if _is_current(name, params.split.train_folds)}
 
 
 def _fault(root: Path, sha: str | None, stages: dict[str, LockedStage], names: Sequence[str]) -> str | None:
@@ -198,6 +195,25 @@ def _record_test(store: Store, root: Path, sha: str | None, configuration: Confi
         outcome.done.append("test metrics")
     if with_model:
         outcome.done.append("model")
+
+
+def _record_external(
+    store: Store,
+    root: Path,
+    sha: str | None,
+    stages: dict[str, LockedStage],
+    configuration: Configuration,
+    outcome: Outcome,
+) -> None:
+    row = find_row(store, configuration.key)
+    names = [f"external_evaluate@{name}" for name in configuration.params.evaluate.external]
+    if row is None or not names:
+        return
+    fault = _fault(root, sha, stages, names)
+    if fault:
+        outcome.skipped.append(f"external sets: {fault}")
+    elif record_external(store, configuration, row.info.run_id):
+        outcome.done.append("external sets")
 
 
 def _record_pages(

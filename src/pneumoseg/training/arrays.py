@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pneumoseg.files import read_png
 from pneumoseg.models.preparation import resize_image, resize_mask
+from pneumoseg.training.pseudo_labels import PseudoLabels, no_pseudo_labels
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,13 @@ class ImageArrays:
 
 
 def build_arrays(
-    images: Path, masks: Path, image_ids: Sequence[str], size_px: int, cache: Path, digest: str
+    images: Path,
+    masks: Path,
+    image_ids: Sequence[str],
+    size_px: int,
+    cache: Path,
+    digest: str,
+    pseudo: PseudoLabels | None = None,
 ) -> ImageArrays:
     """Decode and resize ``image_ids`` once; a later call with the same digest and size opens what is there.
 
@@ -69,8 +76,18 @@ def build_arrays(
         size_px: rows and columns of the arrays.
         cache: folder for the arrays; all of it may be deleted at any time.
         digest: of the files that go in.
+        pseudo: masks of images that have none in ``masks``.
     """
-    positives = [image_id for image_id in image_ids if (masks / f"{image_id}.png").is_file()]
+    pseudo = pseudo or no_pseudo_labels()
+    positives = [image_id for image_id in image_ids if image_id in pseudo.maps or (masks / f"{image_id}.png").is_file()]
+
+    def read_image(image_id: str) -> NDArray[np.uint8]:
+        return resize_image(read_png(images / f"{image_id}.png"), size_px)
+
+    def read_mask(image_id: str) -> NDArray[np.uint8]:
+        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(masks / f"{image_id}.png")
+        return resize_mask(mask, size_px)
+
     folder = cache / f"{digest}-{size_px}"
     if not folder.is_dir():
         logger.info("decoding %d radiographs to %d x %d", len(image_ids), size_px, size_px)
@@ -78,8 +95,8 @@ def build_arrays(
         with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as name:
             building = Path(name) / "arrays"
             building.mkdir()
-            _fill(building / "images.npy", images, image_ids, size_px, resize_image)
-            _fill(building / "masks.npy", masks, positives, size_px, resize_mask)
+            _fill(building / "images.npy", image_ids, size_px, read_image)
+            _fill(building / "masks.npy", positives, size_px, read_mask)
             try:
                 building.rename(folder)
             except OSError:
@@ -93,13 +110,7 @@ def build_arrays(
     )
 
 
-def _fill(
-    path: Path,
-    source: Path,
-    image_ids: Sequence[str],
-    size_px: int,
-    resize: Callable[[NDArray[Any], int], NDArray[np.uint8]],
-) -> None:
+def _fill(path: Path, image_ids: Sequence[str], size_px: int, read: Callable[[str], NDArray[np.uint8]]) -> None:
     shape = (len(image_ids), size_px, size_px)
     if not image_ids:
         np.save(path, np.zeros(shape, np.uint8))
@@ -107,7 +118,7 @@ def _fill(
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
     def fill(row: int) -> None:
-        array[row] = resize(read_png(source / f"{image_ids[row]}.png"), size_px)
+        array[row] = read(image_ids[row])
 
     # Threads: OpenCV leaves the interpreter lock while it decodes and resizes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

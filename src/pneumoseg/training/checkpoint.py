@@ -41,7 +41,9 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-        logger.info("resuming after epoch %d (delete %s to start afresh)", len(state["history"]), self._folder)
+        logger.info(
+            "resuming after epoch %d (delete %s to start afresh)", len(state["progress"]["history"]), self._folder
+        )
         return state
 
     def delete(self) -> None:

@@ -30,13 +30,18 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, str]]):
         image, mask = self.augmenter(
             sample.augmentation, self.arrays.image(sample.image_id), self.arrays.mask(sample.image_id), sample.seed
         )
-        if self.crop_px is not None:
-            chooser = np.random.default_rng((sample.seed, 1))
-            top, left = chooser.integers(0, self.arrays.size_px - self.crop_px, size=2, endpoint=True)
-            window = (slice(top, top + self.crop_px), slice(left, left + self.crop_px))
-            image, mask = image[window], mask[window]
+        window = random_window(self.arrays.size_px, self.crop_px, sample.seed)
+        image, mask = image[window], mask[window]
         # A copy: rows of the memory map are read-only, and views would share memory with it.
         return torch.from_numpy(image.copy()), torch.from_numpy(mask.copy()), sample.image_id
+
+
+def random_window(size_px: int, crop_px: int | None, seed: int) -> tuple[slice, slice]:
+    """Rows and columns of a square of ``crop_px`` within ``size_px``, fixed by the seed; None: the whole."""
+    if crop_px is None:
+        return slice(None), slice(None)
+    top, left = np.random.default_rng((seed, 1)).integers(0, size_px - crop_px, size=2, endpoint=True)
+    return slice(top, top + crop_px), slice(left, left + crop_px)
 
 
 class _Batches:
@@ -55,7 +60,7 @@ class _Batches:
 class EpochLoader:
     """A DataLoader whose batches are given anew for each epoch."""
 
-    def __init__(self, dataset: TrainingImages, workers: int, pin_memory: bool) -> None:
+    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor, str]], workers: int, pin_memory: bool) -> None:
         """Start ``workers`` processes (0 loads in this one) that stay for the whole phase."""
         self._batches = _Batches()
         self._loader: DataLoader[Any] = DataLoader(
@@ -69,7 +74,7 @@ class EpochLoader:
         )
 
     def epoch(self, batches: Iterable[list[Sample]]) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-        """Yield image (N, H, W) uint8, mask (N, H, W) uint8 and the image ids of each batch."""
+        """Yield image (N, H, W) uint8, mask (N, H, W) uint8 (what the data set gives) and the ids of each batch."""
         self._batches.current = list(batches)
         for image, mask, image_ids in self._loader:
             yield image, mask, list(image_ids)

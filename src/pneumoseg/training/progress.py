@@ -6,7 +6,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pneumoseg.errors import TrainingError
+from pneumoseg.params.train import PhaseParams
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class EpochProgress:
             disable=not (visible and sys.stderr.isatty()),
         )
         self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
         self._pending: list[tuple[Tensor, list[str]]] = []
         self._steps = self._images = 0
         self._waited = 0.0
@@ -63,6 +65,7 @@ class EpochProgress:
         """
         for name, value in terms.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
         self._pending.append((terms["loss"], image_ids))
         self._steps += 1
         self._images += len(image_ids)
@@ -74,8 +77,8 @@ class EpochProgress:
         self._bar.update()
 
     def losses(self) -> dict[str, float]:
-        """Mean of each term over the epoch's batches."""
-        return {f"train_{name}": float(total) / self._steps for name, total in self._sums.items()}
+        """Mean of each term over the batches of the epoch that had it."""
+        return {f"train_{name}": float(total) / self._counts[name] for name, total in self._sums.items()}
 
     def timing(self, world_size: int) -> dict[str, float]:
         """Seconds, images a second over all processes, share of time spent waiting for data, peak memory in GiB."""
@@ -102,11 +105,37 @@ class EpochProgress:
         self._pending.clear()
 
 
-def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool) -> None:
-    """One line for an epoch, and a warning where the model marks every image or none."""
+def seconds_left(phases: Sequence[PhaseParams], phase: int, epoch: int, timing: Mapping[str, float]) -> float:
+    """How long the rest of training will take if pixels cost what they cost in the last epoch; without early stopping.
+
+    Args:
+        phases: of the training.
+        phase: the number of the current one, from 0.
+        epoch: its epochs that are done.
+        timing: of the last epoch.
+    """
+    second_a_pixel = (timing["seconds"] + timing["validation_seconds"]) / _side(phases[phase]) ** 2
+    epochs = [phases[phase].epochs - epoch, *(one.epochs for one in phases[phase + 1 :])]
+    return sum(count * second_a_pixel * _side(one) ** 2 for count, one in zip(epochs, phases[phase:], strict=True))
+
+
+def _side(phase: PhaseParams) -> int:
+    return phase.crop_px or phase.size_px
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool, left: float) -> None:
+    """One line for an epoch, with the seconds ``left``, and a warning where the model marks every image or none."""
     logger.info(
         "epoch %3d  %s  loss %.4f  val loss %.4f  D_all %.4f  D_pos %.4f  sens %.3f  spec %.3f  lr %.1e  "
-        "%.1f images/s%s",
+        "%.1f images/s%s%s",
         row["epoch"],
         row["phase"],
         row["train_loss"],
@@ -117,6 +146,7 @@ def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool) -
         row["val_specificity"],
         row["lr"],
         timing["images_per_second"],
+        f"  {duration(left)} left" if left else "",
         "  best so far" if best else "",
     )
     if row["val_collapsed"]:

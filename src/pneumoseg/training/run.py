@@ -1,14 +1,15 @@
-"""Train one fold: from the files of a split to weights, curves and a summary."""
+"""Train one fold: from its data to weights, curves and a summary."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -16,8 +17,8 @@ from lightning_fabric import Fabric
 
 from pneumoseg.augment import Augmenter
 from pneumoseg.devices import choose_device, choose_precision
-from pneumoseg.errors import DataError, ParameterError
-from pneumoseg.files import atomic_path, digest_bytes, digest_files, fresh_dir, write_json
+from pneumoseg.errors import ParameterError
+from pneumoseg.files import atomic_path, fresh_dir, write_json
 from pneumoseg.models.factory import build_model, check_size, freeze_unused
 from pneumoseg.models.network import SegmentationModel
 from pneumoseg.models.storage import save_model
@@ -25,11 +26,14 @@ from pneumoseg.params.augment import AugmentParams
 from pneumoseg.params.model import ModelParams
 from pneumoseg.params.runtime import RuntimeParams
 from pneumoseg.params.train import TrainParams
-from pneumoseg.tables import FOLDS, MANIFEST, read_table
 from pneumoseg.training.arrays import ImageArrays, build_arrays
+from pneumoseg.training.averaging import Weights
 from pneumoseg.training.checkpoint import Checkpoint
-from pneumoseg.training.loop import OnEpoch, Progress, Trainer
+from pneumoseg.training.fold import FoldData
+from pneumoseg.training.loop import OnEpoch, Result, Trainer
+from pneumoseg.training.processes import synchronise_batch_norms
 from pneumoseg.training.sampling import derive_seed
+from pneumoseg.training.teacher import MeanTeacher
 from pneumoseg.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -38,26 +42,10 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
-class FoldData:
-    """The training pool and the validation images of a fold, and the digest of all files that they stand for."""
-
-    fold: int
-    images: Path
-    masks: Path
-    manifest: pd.DataFrame
-    validation_ids: tuple[str, ...]
-    digest: str
-
-    @property
-    def image_ids(self) -> list[str]:
-        """Every image of the fold once, sorted."""
-        return sorted({*self.manifest["image_id"], *self.validation_ids})
-
-
-@dataclass(frozen=True)
 class TrainedFold:
-    """What training a fold gives: the model with its best weights, the curves, a summary of the kept epoch.
+    """What training a fold gives: the model with the kept weights, the curves, a summary of the figures of those.
 
+    ``others`` are the weights of further good epochs (train.checkpoints), the next best first.
     ``timing`` (seconds, images a second, share of time spent waiting for data, peak memory in GiB) goes to tracking
     only: it is never an output of the pipeline.
     """
@@ -67,33 +55,7 @@ class TrainedFold:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     timing: dict[str, float]
-
-
-def load_fold(splits: Path, images: Path, masks: Path, fold: int, weights: Path | None) -> FoldData:
-    """Read what fold ``fold`` is trained and validated on; ``weights`` counts in its digest where it is a file.
-
-    Raises:
-        DataError: there is no training image with pneumothorax, no validation image, or a file is missing.
-    """
-    manifest_path = splits / f"train_fold{fold}.csv"
-    manifest = read_table(manifest_path, MANIFEST)
-    folds = read_table(splits / "folds.csv", FOLDS)
-    validation_ids = tuple(sorted(folds.loc[folds["fold"] == str(fold), "image_id"]))
-    if not (manifest["pneumothorax"] == 1).any():
-        raise DataError(f"{manifest_path}: no image with pneumothorax to learn from; lower split.folds or add images")
-    if not validation_ids:
-        raise DataError(f"{splits / 'folds.csv'}: no image in fold {fold}; lower split.folds or add images")
-    ids = sorted({*manifest["image_id"], *validation_ids})
-    paths = [images / f"{image_id}.png" for image_id in ids]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: not there ({len(missing)} images missing); run dvc repro extract")
-    paths += [path for path in (masks / f"{image_id}.png" for image_id in ids) if path.is_file()]
-    tables = digest_files([manifest_path, splits / "folds.csv"], splits)
-    digest = digest_files(paths, Path(os.path.commonpath([images.parent, masks.parent])))
-    start = digest_files([weights], weights.parent) if weights is not None and weights.is_file() else ""
-    data = digest_bytes(digest.encode(), tables.encode(), start.encode())
-    return FoldData(fold, images, masks, manifest, validation_ids, data)
+    others: list[Weights]
 
 
 def train_fold(
@@ -124,10 +86,12 @@ def train_fold(
     torch.manual_seed(derive_seed(params.seed, "weights"))
     model = build_model(model_params)
     _fit(model, params, runtime)
+    if params.synchronise_batch_norm and fabric.world_size > 1:
+        model = cast(SegmentationModel, synchronise_batch_norms(model, choose_device(runtime.device)))
     timings: list[Mapping[str, float]] = []
 
     def arrays(size_px: int) -> ImageArrays:
-        return build_arrays(data.images, data.masks, data.image_ids, size_px, scratch, data.digest)
+        return build_arrays(data.images, data.masks, data.image_ids, size_px, scratch, data.digest, data.pseudo)
 
     def noted(number: int, row: Mapping[str, Any], timing: Mapping[str, float]) -> None:
         timings.append(timing)
@@ -144,17 +108,20 @@ def train_fold(
         checkpoint,
         loader_workers(runtime, fabric.device.type),
         noted,
+        MeanTeacher(params.mean_teacher, data.unlabelled_ids, params.seed) if data.unlabelled_ids else None,
     )
-    progress = trainer.run()
-    summary = _summary(data, progress, trainer.validation.all_empty, params)
-    return TrainedFold(model, model_params, progress.history, summary, _timing(timings, time.perf_counter() - started))
+    result = trainer.run()
+    summary = _summary(data, result, trainer.validation.all_empty, params)
+    timing = _timing(timings, time.perf_counter() - started)
+    return TrainedFold(model, model_params, result.history, summary, timing, result.others)
 
 
 def _fit(model: SegmentationModel, params: TrainParams, runtime: RuntimeParams) -> None:
     """Refuse sizes that the network cannot train at; leave out parameters that no output depends on, for DDP stops."""
+    share = params.batch_size // (runtime.devices * runtime.nodes)
     for number, phase in enumerate(params.phases):
         side_px = phase.crop_px or phase.size_px
-        check_size(model, side_px, params.batch_size // runtime.devices, f"train.phases.{number}.size_px")
+        check_size(model, side_px, share, f"train.phases.{number}.size_px")
     unused = freeze_unused(model, params.phases[0].crop_px or params.phases[0].size_px)
     if unused:
         logger.info("%d parameters have no part in the output and are left as they are", len(unused))
@@ -168,20 +135,28 @@ def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
     """
     device = choose_device(runtime.device)
     precision = choose_precision(runtime.precision or params.precision, device)
-    if params.batch_size % runtime.devices:
+    processes = runtime.devices * runtime.nodes
+    if params.batch_size % processes:
         raise ParameterError(
-            f"train.batch_size = {params.batch_size} does not divide by runtime.devices = {runtime.devices}"
+            f"train.batch_size = {params.batch_size} does not divide by runtime.devices x runtime.nodes = {processes}"
+        )
+    if params.mean_teacher.images_per_step % processes:
+        raise ParameterError(
+            f"train.mean_teacher.images_per_step = {params.mean_teacher.images_per_step} does not divide by "
+            f"runtime.devices x runtime.nodes = {processes}"
         )
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
     fabric = Fabric(
         accelerator=device,
         devices=runtime.devices,
+        num_nodes=runtime.nodes,
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        strategy="auto" if runtime.devices == 1 else "ddp",
+        strategy="auto" if processes == 1 else "ddp",
     )
     fabric.launch()
-    logger.info("training on %s (%d), %s", device, runtime.devices, precision)
+    if fabric.is_global_zero:
+        logger.info("training on %s (%d), %s", device, processes, precision)
     return fabric
 
 
@@ -195,26 +170,39 @@ def loader_workers(runtime: RuntimeParams, device: str) -> int:
 def write_fold(trained: TrainedFold, folder: Path, curves: Path, metrics: Path, run: Mapping[str, Any]) -> None:
     """Write weights with model.json and run.json, the curves (CSV) and the summary (JSON); nothing timed or random."""
     fresh_dir(folder)
-    save_model(folder, trained.model, trained.model_params, trained.history[-1]["size_px"])
+    size_px = trained.history[-1]["size_px"]
+    save_model(folder, trained.model, trained.model_params, size_px)
+    other = copy.deepcopy(trained.model) if trained.others else trained.model
+    for number, weights in enumerate(trained.others, start=2):
+        other.load_state_dict(weights)
+        save_model(folder / f"checkpoint{number}", other, trained.model_params, size_px)
     write_json(folder / "run.json", dict(run))
     with atomic_path(curves) as temporary:
         pd.DataFrame(trained.history).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
     write_json(metrics, trained.summary)
 
 
-def _summary(data: FoldData, progress: Progress, all_empty: float, params: TrainParams) -> dict[str, Any]:
-    best = progress.history[progress.best_epoch - 1]
-    return {
+def _summary(data: FoldData, result: Result, all_empty: float, params: TrainParams) -> dict[str, Any]:
+    summary = {
         "fold": data.fold,
-        "epochs": len(progress.history),
-        "best_epoch": progress.best_epoch,
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
         "selection_metric": params.selection_metric,
-        **{name: value for name, value in best.items() if name.startswith(("val_", "train_"))},
+        # Whose figures these are: of the best epoch, the last one, or of averaged weights.
+        "kept": result.kept["kept"],
+        **{name: value for name, value in result.kept.items() if name.startswith(("val_", "train_"))},
         # The mean Dice of predicting nothing for the same validation images.
         "val_all_empty": all_empty,
         "n_manifest": len(data.manifest),
         "n_validation": len(data.validation_ids),
     }
+    if data.unlabelled_ids:
+        summary["n_mean_teacher"] = len(data.unlabelled_ids)
+    if len(data.pseudo.rows):
+        summary["n_pseudo_positive"] = len(data.pseudo.maps)
+        summary["n_pseudo_negative"] = len(data.pseudo.rows) - len(data.pseudo.maps)
+        summary["n_pseudo_unsure"] = data.pseudo.unsure
+    return summary
 
 
 def _timing(timings: list[Mapping[str, float]], seconds: float) -> dict[str, float]:

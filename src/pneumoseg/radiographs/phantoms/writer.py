@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +20,14 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
+from pneumoseg import interruption
 from pneumoseg.annotations import rle
+from pneumoseg.errors import DataError
 from pneumoseg.files import atomic_path, fresh_dir
 from pneumoseg.params.phantom import PhantomParams
 from pneumoseg.radiographs.phantoms.cohort import Case, generator, plan_cohort
 from pneumoseg.radiographs.phantoms.rendering import render
+from pneumoseg.radiographs.workers import available_cores, run_all
 
 TRAINING_FOLDER = "dicom-images-train"
 TEST_FOLDER = "stage_2_images"
@@ -72,28 +72,28 @@ def generate(root: Path, params: PhantomParams, workers: int | None) -> None:
         root: folder for dicom-images-train/, stage_2_images/ and train-rle.csv.
         params: section phantom.
         workers: processes; None for one a core, 0 for none beside this one. They change no byte.
+
+    Raises:
+        DataError: a process died twice on the same image.
     """
     fresh_dir(root)
     cases = plan_cohort(params)
-    write = partial(_write_case, root, params)
-    rows = [row for found in _each(write, len(cases), workers) for row in found]
+    if workers is None:
+        workers = min(available_cores(), -(-len(cases) // _IMAGES_A_PROCESS))
+        workers = 0 if workers == 1 else workers
+    with (
+        interruption.held(),
+        closing(run_all(partial(_write_case, root, params), range(len(cases)), _crashed, workers)) as done,
+    ):
+        found = dict(done)
+    rows = [row for index in range(len(cases)) for row in found[index]]
     with atomic_path(root / TABLE) as temporary:
         # The header and the values have a leading space in the real table, too.
         temporary.write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n", "utf-8")
 
 
-def _each(write: partial[list[str]], count: int, workers: int | None) -> Iterator[list[str]]:
-    """Call ``write`` with 0..count-1, in processes where that pays; results in order."""
-    if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), -(-count // _IMAGES_A_PROCESS))
-        workers = 0 if workers == 1 else workers
-    if workers == 0:
-        yield from map(write, range(count))
-        return
-    # OpenCV keeps threads, which a forked process would wait for in vain.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(write, range(count), chunksize=4)
+def _crashed(index: int) -> list[str]:
+    raise DataError(f"phantom {index}: the process that drew it died, twice; is memory short? lower runtime.workers")
 
 
 def _write_case(root: Path, params: PhantomParams, index: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""External sets: radiographs from elsewhere, on which trained networks and tuned rule are judged as they are."""

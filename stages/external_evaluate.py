@@ -1,0 +1,35 @@
+"""Stage external_evaluate: the figures of one set of evaluate.external."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from pneumoseg.params import Params
+from pneumoseg.stage import run_stage
+
+
+def work(name: str, params: Params) -> None:
+    """Apply metrics/thresholds.json to the set's maps and write metrics/external/<name>/."""
+    from pneumoseg.external.evaluation import Own, evaluate_site
+    from pneumoseg.external.sites import Site
+
+    own = Own(
+        predictions=Path("data/predictions"),
+        masks=Path("data/masks"),
+        metadata=Path("data/metadata.csv"),
+        folds=Path("data/splits/folds.csv"),
+        thresholds=Path("metrics/thresholds.json"),
+    )
+    evaluate_site(Site.below(Path(), name), own, params.evaluate, params.runtime.workers)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--site", required=True, help="a name of evaluate.external")
+    return run_stage(partial(work, parser.parse_args(argv).site))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Stage external_extract: images, masks and tables of one set of evaluate.external."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from pneumoseg.params import Params
+from pneumoseg.stage import run_stage
+
+
+def work(name: str, params: Params) -> None:
+    """Write data/external/<name>/ and the counts below metrics/external/<name>/."""
+    from pneumoseg.external.extraction import extract_site
+    from pneumoseg.external.sites import Site, find_source
+
+    extract_site(
+        Site.below(Path(), name),
+        find_source(params.evaluate.external, name),
+        Path("data/images"),
+        Path("data/metadata.csv"),
+        params.extract,
+        params.masks,
+        params.runtime.workers,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--site", required=True, help="a name of evaluate.external")
+    return run_stage(partial(work, parser.parse_args(argv).site))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Every recipe builds and trains two steps a phase on small phantoms, with nothing but its sizes cut down."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pandas as pd
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from pneumoseg.augment import Augmenter
+from pneumoseg.files import read_png, write_png
+from pneumoseg.models.encoders import check_encoder, published_weights
+from pneumoseg.models.factory import build_model
+from pneumoseg.models.network import batch_norms
+from pneumoseg.params import Params, parse_params
+from pneumoseg.params.phantom import PhantomParams
+from pneumoseg.radiographs.phantoms import render_phantom
+from pneumoseg.recipes import load_recipes, merge
+from pneumoseg.tables import FOLDS, MANIFEST, UNLABELLED, write_table
+from pneumoseg.training.checkpoint import Checkpoint
+from pneumoseg.training.fold import load_fold
+from pneumoseg.training.run import TrainedFold, train_fold
+from pneumoseg.training.sampling import derive_seed
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENT: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+RECIPES = {recipe.name: recipe for recipe in load_recipes(ROOT / "recipes")}
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms of 128 px: 3 + 3 to learn from, 1 + 1 for validation, 4 without annotation."""
+    root = tmp_path_factory.mktemp("phantoms")
+    params = PhantomParams.model_validate(
+        CONTENT["phantom"] | {"images": 8, "unannotated_images": 4, "unlabelled_images": 0, "size_px": 128,
+                              "prevalence": 0.5, "pneumothorax_median_area": 0.05}
+    )  # fmt: skip
+    rows, free, counts = [], [], {True: 0, False: 0}
+    for index in range(12):
+        phantom = render_phantom(params, index)
+        image_id = f"phantom{index:02d}"
+        write_png(root / "images" / f"{image_id}.png", phantom.image)
+        if index >= 8:
+            free.append(image_id)
+            continue
+        positive = bool(phantom.mask.any())
+        counts[positive] += 1
+        if positive:
+            write_png(root / "masks" / f"{image_id}.png", phantom.mask.astype("uint8") * 255)
+        rows.append((image_id, "0" if counts[positive] == 4 else "1", positive))
+    assert counts == {True: 4, False: 4}
+    folds = pd.DataFrame([(name, name, fold) for name, fold, _ in rows], columns=list(FOLDS))
+    write_table(root / "splits/folds.csv", folds, FOLDS)
+    pool = [(name, int(positive), "none", 0) for name, fold, positive in rows if fold == "1"]
+    write_table(root / "splits/train_fold0.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
+    write_table(root / "splits/unlabelled_fold0.csv", pd.DataFrame({"image_id": free}), UNLABELLED)
+    return root
+
+
+def cut_down(name: str) -> Params:
+    """The recipe with sizes of 64 and 96 px, one epoch a phase, batches of 2, no weights to download."""
+    params = json.loads(json.dumps(merge(CONTENT, RECIPES[name].params)))
+    train = params["train"]
+    sizes = sorted({phase["size_px"] for phase in train["phases"]})
+    ends = list(accumulate(phase["epochs"] for phase in train["phases"]))
+    averaged = [sum(end < epoch for end in ends) + 1 for epoch in train["averaging"]["swa"]["epochs"]]
+    for phase in train["phases"]:
+        phase["size_px"] = 96 if len(sizes) > 1 and phase["size_px"] == sizes[-1] else 64
+        phase |= {"epochs": 1, "crop_px": phase["crop_px"] and 32}
+        phase["freeze_encoder_epochs"] = min(1, phase["freeze_encoder_epochs"])
+    train["averaging"]["swa"]["epochs"] = sorted(set(averaged))
+    train |= {"batch_size": 2, "checkpoints": 1, "precision": "fp32"}
+    train["mean_teacher"]["images_per_step"] = min(2, train["mean_teacher"]["images_per_step"])
+    params["model"]["weights"] = None
+    return parse_params(params)
+
+
+def train(params: Params, phantoms: Path, tmp_path: Path) -> TrainedFold:
+    data = load_fold(phantoms / "splits", phantoms / "images", phantoms / "masks", 0, None, params.train)
+    runtime = params.runtime.model_copy(update={"workers": 0, "device": "cpu"})
+    return train_fold(
+        data, params.model, params.train, params.augment, runtime,
+        scratch=tmp_path / "arrays", checkpoint=Checkpoint(tmp_path / "resume", 0.0), on_epoch=lambda *_: None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_it_trains(name: str, phantoms: Path, tmp_path: Path):
+    params = cut_down(name)
+    trained = train(params, phantoms, tmp_path)
+    assert [row["phase"] for row in trained.history] == [phase.name for phase in params.train.phases]
+    assert all(math.isfinite(row["train_loss"]) for row in trained.history)
+    assert trained.summary["kept"] == params.train.keep
+    learned = trained.model.state_dict()
+    torch.manual_seed(derive_seed(params.train.seed, "weights"))
+    start = build_model(params.model).state_dict()
+    assert all(torch.isfinite(value).all() for value in learned.values())
+    assert not torch.equal(learned["segmentation_head.0.weight"], start["segmentation_head.0.weight"])
+    assert ("consistency" in " ".join(trained.history[-1])) == (name == "fifth_place")
+    with torch.no_grad():
+        output = trained.model.eval()(torch.zeros(2, params.model.in_channels, 64, 64))
+    assert output.mask.shape == (2, 1, 64, 64)
+    assert (output.image is not None) == params.model.image_head.enabled
+    if params.model.norm == "frozen_batch":
+        names = [key for key in start if key.startswith("encoder.") and "running" in key]
+        assert names
+        assert all(torch.equal(start[key], learned[key]) for key in names)
+        assert len(batch_norms(trained.model)) > len(batch_norms(trained.model.encoder))
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_encoder_and_its_weights_exist(name: str):
+    model = parse_params(merge(CONTENT, RECIPES[name].params)).model
+    check_encoder(model.encoder)
+    assert model.weights in published_weights(model.encoder)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_augmentations_act_on_a_phantom(name: str, phantoms: Path):
+    """At the size of the phantom, whatever the limits: image and mask stay what they are, and something happens."""
+    params = parse_params(merge(CONTENT, RECIPES[name].params)).augment
+    augmenter = Augmenter(params)
+    path = next((phantoms / "masks").glob("*.png"))
+    image, mask = read_png(phantoms / "images" / path.name), read_png(path)
+    changed = 0
+    for seed in range(12):
+        one, other = augmenter("none", image, mask, seed)
+        assert one.shape == image.shape
+        assert other.shape == mask.shape
+        changed += int((cv2.absdiff(one, image) > 0).any())
+    assert changed > 5 if params.online else changed == 0

@@ -1,0 +1,28 @@
+"""Networks on a GPU: the same maps as on the CPU, whether their weights stay there or wait in main memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from pneumoseg.inference.networks import Runner
+from pneumoseg.inference.predictor import Combination, Group, Predictor
+from tests.unit.inference_stubs import network
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
+]
+
+
+def test_weights_beyond_the_limit_leave_the_gpu_again():
+    values = (0.1, 0.3, 0.8)
+    members = [network(value, 1 - value) for value in values]
+    runner = Runner("cuda", limit_bytes=2 * members[0].nbytes)
+    images = [np.zeros((40, 48), np.uint8)] * 5
+    results = Predictor.of_groups([Group(tuple(members))], runner, Combination())(images, batch_size=2)
+    assert [next(member.model.parameters()).device.type for member in members] == ["cuda", "cuda", "cpu"]
+    plain = Predictor.of_groups([Group(tuple(network(value, 1 - value) for value in values))], Runner(), Combination())
+    for (probability, score), (expected, expected_score) in zip(results, plain(images), strict=True):
+        np.testing.assert_allclose(probability, expected, atol=1e-6)
+        assert score == pytest.approx(expected_score, abs=1e-6)
+    assert Runner("cuda").limit_bytes > 0
