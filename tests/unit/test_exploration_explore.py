@@ -1,6 +1,7 @@
 """The explore stage on small data sets: every file, missing values, phantoms, and the same bytes twice."""
 
 import json
+from functools import partial
 
 import cv2
 import matplotlib as mpl
@@ -26,26 +27,26 @@ FIGURES = ("correlation.png", "counts.png", "heat_map.png", "incidence.png", "ma
 TABLES = ("correlation.csv", "counts.csv", "heat_map.csv", "incidence.csv", "mask_areas.csv", "mask_components.csv")
 
 
+def make_dataset(folder, n=12, positives=True, recorded=True, phantom=0, view=None, unannotated=1):
+    """Write metadata, annotations and masks of n images of 32 x 24 pixels; every third has a pneumothorax."""
+    rows, annotations = [], []
+    for index in range(n):
+        name = f"i{index:02d}"
+        row = dict.fromkeys(METADATA) | {name: "" for name, kind in METADATA.items() if kind == "text"}
+        row |= {"image_id": name, "rows": 32, "columns": 24, "phantom": phantom}
+        if recorded:
+            row |= {"sex": "MF"[index % 2], "age_years": 152 if index == 1 else 20 + 3 * index}
+            row |= {"view_position": view or ("PA", "AP", "PA")[index % 3]}
+        rows.append(row)
+        annotations.append(_annotate(folder / "masks", name, index, positives, index < n - unannotated))
+    write_table(folder / "metadata.csv", pd.DataFrame(rows), METADATA)
+    write_table(folder / "annotations.csv", pd.DataFrame(annotations), ANNOTATIONS)
+    return folder
+
+
 @pytest.fixture
 def dataset(tmp_path):
-    """Write metadata, annotations and masks of n images of 32 x 24 pixels; every third has a pneumothorax."""
-
-    def make(n=12, positives=True, recorded=True, phantom=0, view=None, unannotated=1):
-        rows, annotations = [], []
-        for index in range(n):
-            name = f"i{index:02d}"
-            row = dict.fromkeys(METADATA) | {name: "" for name, kind in METADATA.items() if kind == "text"}
-            row |= {"image_id": name, "rows": 32, "columns": 24, "phantom": phantom}
-            if recorded:
-                row |= {"sex": "MF"[index % 2], "age_years": 152 if index == 1 else 20 + 3 * index}
-                row |= {"view_position": view or ("PA", "AP", "PA")[index % 3]}
-            rows.append(row)
-            annotations.append(_annotate(tmp_path / "masks", name, index, positives, index < n - unannotated))
-        write_table(tmp_path / "metadata.csv", pd.DataFrame(rows), METADATA)
-        write_table(tmp_path / "annotations.csv", pd.DataFrame(annotations), ANNOTATIONS)
-        return tmp_path
-
-    return make
+    return partial(make_dataset, tmp_path)
 
 
 def _annotate(masks, name, index, positives, annotated):
@@ -68,9 +69,25 @@ def run(folder, out="explore", params=PARAMS):
     return folder / out
 
 
-def test_every_file_and_the_same_bytes_twice(dataset):
-    folder = dataset()
-    first, second = run(folder, "first"), run(folder, "second")
+@pytest.fixture
+def titles(monkeypatch):
+    """Of the figures that the test draws."""
+    drawn = []
+    original = Figure.suptitle
+    monkeypatch.setattr(
+        Figure, "suptitle", lambda self, text, **more: drawn.append(text) or original(self, text, **more)
+    )
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """The results for the default data set, in its folder."""
+    return run(make_dataset(tmp_path_factory.mktemp("explored")))
+
+
+def test_every_file_and_the_same_bytes_twice(explored):
+    first, second = explored, run(explored.parent, "second")
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted((*FIGURES, *TABLES, "summary.json"))
     for name in names:
@@ -92,8 +109,8 @@ def test_a_figure_does_not_hang_on_the_users_matplotlibrc(tmp_path):
         assert draw("second.png") == first
 
 
-def test_summary_golden(dataset):
-    summary = json.loads((run(dataset()) / "summary.json").read_text())
+def test_summary_golden(explored):
+    summary = json.loads((explored / "summary.json").read_text())
     assert summary["images"] == 12
     assert (summary["pneumothorax"], summary["no_pneumothorax"], summary["not_annotated"]) == (4, 7, 1)
     assert summary["prevalence"] == pytest.approx(4 / 11, abs=1e-6)
@@ -126,41 +143,41 @@ def test_lateral_images_are_left_out_of_the_heat_map(dataset):
 
 
 @pytest.mark.parametrize(
-    "options", [{"recorded": False}, {"positives": False}, {"unannotated": 12}, {"n": 1, "unannotated": 0}]
+    "options",
+    [
+        {"recorded": False},
+        {"recorded": False, "positives": False, "phantom": 1},
+        {"positives": False},
+        {"unannotated": 12},
+        {"n": 1, "unannotated": 0},
+    ],
 )
-def test_what_is_missing_stops_nothing(dataset, options):
+def test_what_is_missing_stops_nothing(dataset, titles, options):
     out = run(dataset(**options))
+    assert len(titles) == 5
+    assert all(title.endswith("phantom data") == ("phantom" in options) for title in titles)
     assert sorted(path.name for path in out.glob("*.png")) == list(FIGURES)
     summary = json.loads((out / "summary.json").read_text())
     if not options.get("recorded", True):
         assert summary["age_years"] is None
-        assert summary["correlation"]["left_out"] == dict.fromkeys(("age", "sex", "view"), "not recorded")
+        constant = {} if options.get("positives", True) else {"pneumothorax": "always 0"}
+        unrecorded = dict.fromkeys(("age", "sex", "view"), "not recorded")
+        assert summary["correlation"]["left_out"] == unrecorded | constant
     if options.get("unannotated") == 12:
         assert summary["prevalence"] is None
 
 
-def test_phantoms_are_marked(dataset):
+def test_phantoms_are_marked(dataset, titles):
     folder = dataset(phantom=1)
     out = run(folder)
+    assert len(titles) == 5
+    assert all(title.endswith("phantom data") for title in titles)
     assert json.loads((out / "summary.json").read_text())["phantom_images"] == 12
     assert all(pd.read_csv(out / name)["phantom"].eq(1).all() for name in TABLES)
     cases = read_cases(folder / "metadata.csv", folder / "annotations.csv", 110)
     assert phantom_mark(cases) == "phantom data"
     assert phantom_mark(cases.assign(phantom=[1, *[0] * 11])) == "partly phantom data, 1 of 12 images"
     assert phantom_mark(cases.assign(phantom=0)) == ""
-
-
-@pytest.mark.slow
-def test_the_mark_stands_in_every_title(dataset, monkeypatch):
-    titles = []
-    original = Figure.suptitle
-    monkeypatch.setattr(
-        Figure, "suptitle", lambda self, text, **more: titles.append(text) or original(self, text, **more)
-    )
-    run(dataset(phantom=1))
-    run(dataset(phantom=1, recorded=False, positives=False), "missing")
-    assert len(titles) == 10
-    assert all(title.endswith("phantom data") for title in titles)
 
 
 def test_files_that_do_not_belong_together(dataset):

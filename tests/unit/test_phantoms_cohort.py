@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,9 +17,13 @@ from pneumoseg.params.phantom import PhantomParams
 from pneumoseg.radiographs.phantoms.cohort import plan_cohort
 
 
+@cache
+def section(root):
+    return YAML(typ="safe").load(root / "params.yaml")["phantom"]
+
+
 def make_params(root, **changes):
-    section = YAML(typ="safe").load(root / "params.yaml")["phantom"]
-    return PhantomParams.model_validate_json(json.dumps(section | changes))
+    return PhantomParams.model_validate_json(json.dumps(section(root) | changes))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from pneumoseg.errors import DataError
 from pneumoseg.files import read_png
 from pneumoseg.splits import splitting
-from pneumoseg.splits.contact_sheet import choose_example, outlined
+from pneumoseg.splits.contact_sheet import choose_example, outlined, write_contact_sheet
 from pneumoseg.splits.materialized import row_seed
 from pneumoseg.splits.splitting import split
 from pneumoseg.splits.summary import leak
@@ -208,9 +208,9 @@ def test_contact_sheet(tmp_path):
     sheet = cv2.imdecode(
         np.frombuffer((tmp_path / "splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
     )
-    assert sheet.shape == (1474, 1976, 3)  # 19 tiles in four rows
+    assert sheet.shape == (1474, 1648, 3)  # 19 tiles in four rows
     amber = (sheet == (0, 176, 255)).all(axis=2)
-    tiles = [amber[58 + row * 354 :][:354, 8 + column * 328 :][:, :328] for row in range(3) for column in range(6)]
+    tiles = [amber[58 + row * 354 :][:354, 8 + column * 328 :][:, :328] for row in range(3) for column in range(5)]
     assert all(tile.sum() > 300 for tile in tiles)  # an outline in each
     other = write_dataset(tmp_path / "real", phantom=0)
     run(tmp_path / "real", other)
@@ -220,6 +220,19 @@ def test_contact_sheet(tmp_path):
     differing = np.argwhere((sheet != plain).any(axis=2))
     assert differing[:, 0].max() < 36  # the heading alone: "(phantom data)"
     assert differing[:, 1].min() > 400
+
+
+def test_contact_sheet_shows_each_recipe_by_itself(tmp_path):
+    paths = write_dataset(tmp_path)
+    sheets = []
+    for online in (None, "horizontal_flip"):
+        sheet = tmp_path / f"{online}.png"
+        where = (sheet, "img.03", paths["images"], paths["masks"])
+        write_contact_sheet(*where, augment_params(online=online), seed=1, phantom=True)
+        sheets.append(cv2.imread(str(sheet)))
+    differing = np.argwhere((sheets[0] != sheets[1]).any(axis=2))
+    assert differing[:, 0].min() >= 36  # the second line of the heading names the other
+    assert differing[:, 0].max() < 58
 
 
 def test_outline_runs_along_the_mask():

@@ -152,8 +152,13 @@ def _incidence_counts(axes: Axes, bands: pd.DataFrame, starts: Sequence[int], se
         size = 7 if len(starts) * len(sexes) <= 16 else 6 if len(starts) * len(sexes) <= 26 else 4
         axes.bar_label(bars, [f"{count:,}" for count in counts], fontsize=size, padding=1)
     axes.set_ylabel("images (n)")
-    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _count_ticks(axes)
     axes.margins(y=0.18)
+
+
+def _count_ticks(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def draw_masks(path: Path, areas: pd.DataFrame, components: pd.DataFrame, summary: str, look: Look) -> None:
@@ -173,7 +178,7 @@ def draw_masks(path: Path, areas: pd.DataFrame, components: pd.DataFrame, summar
         left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
         left.xaxis.set_major_formatter("{x:g}")
         left.xaxis.set_minor_formatter(NullFormatter())
-        left.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        _count_ticks(left)
         left.set_xlabel("mask area, % of the image (log scale)")
         left.set_ylabel("images")
         left.set_title(summary, fontsize=8, loc="left")
@@ -189,7 +194,7 @@ def _count_bars(axes: Axes, table: pd.DataFrame, text: str, most: int = 8) -> No
     bars = axes.bar(values, counts.reindex(values, fill_value=0), color=BLUE)
     axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1)
     axes.set_xticks(values, [f">{most}" if value > most else str(value) for value in values])
-    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _count_ticks(axes)
     axes.set_xlabel(f"{text} in an image")
     axes.margins(y=0.1)
 

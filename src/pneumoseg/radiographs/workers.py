@@ -51,6 +51,7 @@ def run_all(
     crashed: Callable[[Item], Result],
     workers: int | None,
     scheduler: str | None = None,
+    preload: Sequence[str] = (),
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield (index, result) for every item, in any order.
 
@@ -60,6 +61,7 @@ def run_all(
         crashed: the result of an item on which a process died (a decoder's fault, or memory); the others go on.
         workers: processes; 0 none (in this one, which a crash ends), None one for each core.
         scheduler: the address of a Dask cluster, which takes the place of ``workers``.
+        preload: modules that are imported once for all processes; of the first call of a program only.
 
     Raises:
         ParameterError: the cluster cannot be used.
@@ -78,7 +80,7 @@ def run_all(
     while left:
         suspects: list[int] = []
         done: set[int] = set()
-        with open_pool(processes, work) as executor:
+        with open_pool(processes, preload) as executor:
             for chunk, future in _stream(executor, work, items, 2 * processes, left):
                 if isinstance(future.exception(), BrokenProcessPool):
                     suspects += chunk  # everything under way fails alike: any of it may be to blame
@@ -87,7 +89,7 @@ def run_all(
                 yield from zip(chunk, future.result(), strict=True)
         alone = suspects if suspects or done else left[:_CHUNK]
         done.update(alone)
-        yield from _one_by_one(work, items, crashed, alone)
+        yield from _one_by_one(work, items, crashed, alone, preload)
         left = [index for index in left if index not in done]
 
 
@@ -145,12 +147,16 @@ def _first_done(pending: Collection[Future[Any]]) -> set[Future[Any]]:
 
 
 def _one_by_one(
-    work: Callable[[Item], Result], items: Sequence[Item], crashed: Callable[[Item], Result], indices: Indices
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    crashed: Callable[[Item], Result],
+    indices: Indices,
+    preload: Sequence[str],
 ) -> Iterator[tuple[int, Result]]:
     """Never two items under way, so that a second crash names the culprit."""
     left = list(indices)
     while left:
-        with open_pool(1, work) as executor:
+        with open_pool(1, preload) as executor:
             for index in left.copy():
                 left.remove(index)
                 try:

@@ -20,7 +20,7 @@ _TILE_PX = 320
 _GAP_PX = 8
 _CAPTION_PX = 26
 _HEAD_PX = 58
-_COLUMNS = 6
+_COLUMNS = 5
 _OUTLINE_RGB = (255, 176, 0)  # amber: seen on black and on white, and by colour-blind readers
 _INK_RGB = (235, 235, 235)
 _PAPER_RGB = (24, 24, 24)
@@ -39,7 +39,9 @@ def choose_example(images: pd.DataFrame) -> str:
 def write_contact_sheet(
     path: Path, image_id: str, images: Path, masks: Path, params: AugmentParams, seed: int, phantom: bool
 ) -> None:
-    """Write a PNG with one tile for ``none`` and for each of augment.recipes, augment.online included where given.
+    """Write a PNG with one tile for ``none`` and for each of augment.recipes.
+
+    Each recipe is shown by itself: under augment.online, which training adds to every one, none could be told apart.
 
     Args:
         path: the PNG to write.
@@ -60,12 +62,12 @@ def write_contact_sheet(
     draw = ImageDraw.Draw(sheet)
     heading = "Augmentations, with the outline of the mask" + (" (phantom data)" if phantom else "")
     draw.text((_GAP_PX, 6), heading, _INK_RGB, ImageFont.load_default(24))
-    online = "" if params.online is None else f", each followed by augment.online = {params.online}"
+    online = "" if params.online is None else f"; in training {params.online} (augment.online) follows each of them"
     draw.text((_GAP_PX, 36), f"image {image_id}{online}", _INK_RGB, ImageFont.load_default(16))
     for index, name in enumerate(names):
         left = _GAP_PX + index % _COLUMNS * (_TILE_PX + _GAP_PX)
         top = _HEAD_PX + index // _COLUMNS * (_TILE_PX + _CAPTION_PX + _GAP_PX)
-        tile = outlined(*augmenter(name, image, mask, row_seed(seed, image_id, name, 1)))
+        tile = outlined(*augmenter(name, image, mask, row_seed(seed, image_id, name, 1), online=False))
         draw.text((left, top + 2), name, _INK_RGB, ImageFont.load_default(17))
         sheet.paste(Image.fromarray(tile), (left, top + _CAPTION_PX))
     write_png(path, np.asarray(sheet))
