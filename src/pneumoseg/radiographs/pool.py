@@ -32,6 +32,18 @@ def open_pool(processes: int, preload: Sequence[str]) -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV works as in the processes of a pool: with more threads its blur of floats differs in the last bit."""
+    cv2 = importlib.import_module("cv2")
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _context(preload: Sequence[str]) -> BaseContext:
     """Children forked from a clean server that has imported some modules once: fast as fork, without its dangers.
 
