@@ -4,8 +4,8 @@ import csv
 from collections import defaultdict
 from itertools import combinations
 
-import numpy as np
 import cv2
+import numpy as np
 import pydicom
 import pytest
 
