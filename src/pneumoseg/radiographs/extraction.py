@@ -72,14 +72,7 @@ def extract(
 def _process(job: Job, paths: Sequence[Path], workers: int | None) -> list[Outcome]:
     """The outcome of every path, in the order of paths, with a progress bar on stderr."""
     outcomes: list[Outcome | None] = [None] * len(paths)
-    results = run_all(
-        partial(extract_one, job),
-        paths,
-        partial(crashed, job),
-        workers,
-        job.params.scheduler,
-        preload=("pneumoseg.radiographs.jobs",),
-    )
+    results = run_all(partial(extract_one, job), paths, partial(crashed, job), workers, job.params.scheduler)
     interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file does not want five lines a second
     bar = tqdm(total=len(paths), desc="extract", unit="file", mininterval=interval, dynamic_ncols=True)
     with interruption.held(), bar, closing(results):

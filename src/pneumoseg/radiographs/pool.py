@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
@@ -20,9 +21,9 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def open_pool(processes: int, preload: Sequence[str]) -> Iterator[Executor]:
+def open_pool(processes: int, work: Callable[..., Any]) -> Iterator[Executor]:
     """A pool that ends with the items under way when the block is left by an error or by Ctrl-C."""
-    context = _context(preload)
+    context = _context(_module(work))
     stop = context.RawValue(ctypes.c_bool, False)
     executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_initialise, initargs=(stop,))
     try:
@@ -32,27 +33,20 @@ def open_pool(processes: int, preload: Sequence[str]) -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """OpenCV works as in the processes of a pool: with more threads its blur of floats differs in the last bit."""
-    cv2 = importlib.import_module("cv2")
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
+def _module(work: Callable[..., Any]) -> str:
+    function = work.func if isinstance(work, partial) else work
+    return str(getattr(function, "__module__", type(function).__module__))
 
 
-def _context(preload: Sequence[str]) -> BaseContext:
-    """Children forked from a clean server that has imported some modules once: fast as fork, without its dangers.
+def _context(module: str) -> BaseContext:
+    """Children forked from a clean server that has imported a module once: fast as fork, without its dangers.
 
     A fork of this process would copy the threads' locks of OpenCV and tqdm; spawn imports everything in every child.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    context.set_forkserver_preload([module])
     # The server and its children inherit the mask: Ctrl-C is the parent's to handle from the moment of their birth.
     resource_tracker.ensure_running()  # first, since its start unblocks SIGINT
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pneumoseg import interruption
 from pneumoseg.errors import ParameterError
-from pneumoseg.radiographs.pool import one_thread, open_pool, run_chunk
+from pneumoseg.radiographs.pool import open_pool, run_chunk
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +51,6 @@ def run_all(
     crashed: Callable[[Item], Result],
     workers: int | None,
     scheduler: str | None = None,
-    preload: Sequence[str] = (),
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield (index, result) for every item, in any order.
 
@@ -61,7 +60,6 @@ def run_all(
         crashed: the result of an item on which a process died (a decoder's fault, or memory); the others go on.
         workers: processes; 0 none (in this one, which a crash ends), None one for each core.
         scheduler: the address of a Dask cluster, which takes the place of ``workers``.
-        preload: modules that are imported once for all processes; of the first call of a program only.
 
     Raises:
         ParameterError: the cluster cannot be used.
@@ -72,16 +70,15 @@ def run_all(
         return
     processes = min(available_cores() if workers is None else workers, -(-len(items) // _CHUNK))
     if processes == 0:
-        with one_thread():
-            for index, item in enumerate(items):
-                interruption.check()
-                yield index, work(item)
+        for index, item in enumerate(items):
+            interruption.check()
+            yield index, work(item)
         return
     left = list(range(len(items)))
     while left:
         suspects: list[int] = []
         done: set[int] = set()
-        with open_pool(processes, preload) as executor:
+        with open_pool(processes, work) as executor:
             for chunk, future in _stream(executor, work, items, 2 * processes, left):
                 if isinstance(future.exception(), BrokenProcessPool):
                     suspects += chunk  # everything under way fails alike: any of it may be to blame
@@ -90,7 +87,7 @@ def run_all(
                 yield from zip(chunk, future.result(), strict=True)
         alone = suspects if suspects or done else left[:_CHUNK]
         done.update(alone)
-        yield from _one_by_one(work, items, crashed, alone, preload)
+        yield from _one_by_one(work, items, crashed, alone)
         left = [index for index in left if index not in done]
 
 
@@ -148,16 +145,12 @@ def _first_done(pending: Collection[Future[Any]]) -> set[Future[Any]]:
 
 
 def _one_by_one(
-    work: Callable[[Item], Result],
-    items: Sequence[Item],
-    crashed: Callable[[Item], Result],
-    indices: Indices,
-    preload: Sequence[str],
+    work: Callable[[Item], Result], items: Sequence[Item], crashed: Callable[[Item], Result], indices: Indices
 ) -> Iterator[tuple[int, Result]]:
     """Never two items under way, so that a second crash names the culprit."""
     left = list(indices)
     while left:
-        with open_pool(1, preload) as executor:
+        with open_pool(1, work) as executor:
             for index in left.copy():
                 left.remove(index)
                 try:

@@ -54,9 +54,7 @@ def materialize(
     rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
     task = _Task(augmenter, images, masks, out, seed)
     count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
-    count = count if count > 1 else 0
-    modules = (__name__, "pneumoseg.augment.transforms")  # the latter takes seconds
-    with interruption.held(), closing(run_all(task, rows, _crashed, count, preload=modules)) as done:
+    with interruption.held(), closing(run_all(task, rows, _crashed, count if count > 1 else 0)) as done:
         for _ in tqdm(done, total=len(rows), desc="augmented pairs", unit="image", mininterval=1):
             pass
 

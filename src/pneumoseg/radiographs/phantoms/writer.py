@@ -81,10 +81,9 @@ def generate(root: Path, params: PhantomParams, workers: int | None) -> None:
     if workers is None:
         workers = min(available_cores(), -(-len(cases) // _IMAGES_A_PROCESS))
         workers = 0 if workers == 1 else workers
-    write = partial(_write_case, root, params)
     with (
         interruption.held(),
-        closing(run_all(write, range(len(cases)), _crashed, workers, preload=(__name__,))) as done,
+        closing(run_all(partial(_write_case, root, params), range(len(cases)), _crashed, workers)) as done,
     ):
         found = dict(done)
     rows = [row for index in range(len(cases)) for row in found[index]]
