@@ -4,6 +4,7 @@ import csv
 from collections import defaultdict
 from itertools import combinations
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -72,6 +73,19 @@ def test_bytes_do_not_depend_on_workers(params, folder, tmp_path):
     stale.write_bytes(b"old")
     generate(tmp_path, params, 2)
     assert contents(tmp_path) == contents(folder)
+
+
+def test_threads_of_opencv_change_nothing(params, folder, tmp_path):
+    """Its blur of floats does differ with them, in a few images of a hundred."""
+    threads = cv2.getNumThreads()
+    for count in (1, 4):
+        cv2.setNumThreads(count)
+        try:
+            generate(tmp_path / str(count), params, 0)
+            assert cv2.getNumThreads() == count
+        finally:
+            cv2.setNumThreads(threads)
+        assert contents(tmp_path / str(count)) == contents(folder)
 
 
 def test_siim_layout(params, folder, headers):

@@ -33,6 +33,18 @@ def open_pool(processes: int, work: Callable[..., Any]) -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV works as in the processes of a pool: with more threads its blur of floats differs in the last bit."""
+    cv2 = importlib.import_module("cv2")
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _module(work: Callable[..., Any]) -> str:
     function = work.func if isinstance(work, partial) else work
     return str(getattr(function, "__module__", type(function).__module__))

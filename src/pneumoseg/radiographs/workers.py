@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pneumoseg import interruption
 from pneumoseg.errors import ParameterError
-from pneumoseg.radiographs.pool import open_pool, run_chunk
+from pneumoseg.radiographs.pool import one_thread, open_pool, run_chunk
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,9 +70,10 @@ def run_all(
         return
     processes = min(available_cores() if workers is None else workers, -(-len(items) // _CHUNK))
     if processes == 0:
-        for index, item in enumerate(items):
-            interruption.check()
-            yield index, work(item)
+        with one_thread():
+            for index, item in enumerate(items):
+                interruption.check()
+                yield index, work(item)
         return
     left = list(range(len(items)))
     while left:
