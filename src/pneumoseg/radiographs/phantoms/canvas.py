@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# The last bit of IPP's blur depends on threads and on where an array lies in memory; OpenCV's own does not.
+cv2.ipp.setUseIPP(False)
+
 Points = NDArray[np.float64]  # (N, 2), columns x and y
 Layer = NDArray[np.float32]  # (size, size), fraction 0..1 or attenuation
 
