@@ -6,7 +6,6 @@ found by it. ``config_key`` names a whole configuration: MLflow's top-level rows
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from pneumoseg.errors import DataError
 from pneumoseg.files import digest_bytes, digest_files
-from pneumoseg.lockfile import read_lock
+from pneumoseg.lockfile import md5_of, read_lock
 from pneumoseg.params import UNTRACKED_SECTIONS, Params
 
 #: The tables that say which images, with which annotation, in which fold.
@@ -82,7 +81,7 @@ def data_fingerprint(root: Path) -> str:
     parts = []
     for name in DATA_TABLES:
         path = root / name
-        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else locked.get(name)
+        md5 = md5_of(path) if path.is_file() else locked.get(name)
         if md5 is None:
             raise DataError(f"{path}: not there; run the stage that writes it (dvc repro), or dvc pull")
         parts += [name.encode(), md5.encode()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,3 +56,9 @@ def _locked(stage: Mapping[str, Any]) -> LockedStage:
         {item["path"]: item["md5"] for item in stage.get(kind, ()) if "md5" in item} for kind in ("deps", "outs")
     )
     return LockedStage(stage.get("params", {}).get("params.yaml", {}), deps, outs)
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file, as DVC computes it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

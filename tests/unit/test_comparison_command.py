@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pneumoseg.cli import main
+from tests.unit.repositories import shell
 
 pytestmark = pytest.mark.slow
-
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "true",
-    "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-}  # fmt: skip
 
 PARAMS = "model: {encoder: resnet18}\ntrain: {skill: 60}\nsplit: {train_folds: [0], test_first: 0}\nevaluate: {x: 1}\n"
 DVC_YAML = """
@@ -81,11 +72,6 @@ if sys.argv[1] == "evaluate":
     write("metrics/test.json", json.dumps({"dice_all": round(sum(scores) / 40, 6), "n": 40}))
     write("metrics/thresholds.json", json.dumps({"description": "mask: p > 0.5"}))
 """
-
-
-def shell(root: Path, *command: str) -> None:
-    done = subprocess.run(command, cwd=root, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """Rows rebuilt from files, on a small pipeline that DVC really ran."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,20 +15,8 @@ from pneumoseg.tracking import fold_run, record_report, record_test
 from pneumoseg.tracking.provenance import locked_params
 from pneumoseg.tracking.rebuild import Outcome, read_curves, rebuild
 from pneumoseg.tracking.store import open_store
+from tests.unit.repositories import shell
 from tests.unit.tracking_files import _database, edit_params, make_project, train_key_of
-
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "true",
-    "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-}  # fmt: skip
-
-
-def shell(root: Path, *command: str) -> None:
-    done = subprocess.run(command, cwd=root, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

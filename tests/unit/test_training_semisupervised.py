@@ -13,6 +13,7 @@ from pneumoseg.files import write_png
 from pneumoseg.models.network import Output
 from pneumoseg.params import load_params
 from pneumoseg.params.semisupervised import MeanTeacherParams, PseudoLabelParams
+from pneumoseg.splits.patients import find_patients
 from pneumoseg.splits.splitting import unlabelled_pool
 from pneumoseg.training.arrays import build_arrays
 from pneumoseg.training.fold import load_fold
@@ -186,6 +187,6 @@ def test_unlabelled_pool_has_no_patient_who_judges():
     rows = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B"), ("c1", "C"), ("c2", "C"), ("x", "")]
     described = pd.DataFrame(rows, columns=["image_id", "patient_id"])
     table = pd.DataFrame({"image_id": ["a1", "b1", "c1"], "fold": ["0", "test", "1"]})
-    split = load_params(ROOT / "params.yaml").split
-    assert unlabelled_pool(described, table, split, 0)["image_id"].tolist() == ["c2", "x"]
-    assert unlabelled_pool(described, table, split, 1)["image_id"].tolist() == ["a2", "x"]
+    everybody = find_patients(described, None).of_image
+    assert unlabelled_pool(everybody, table, 0)["image_id"].tolist() == ["c2", "x"]
+    assert unlabelled_pool(everybody, table, 1)["image_id"].tolist() == ["a2", "x"]

@@ -36,7 +36,8 @@ from pneumoseg.files import atomic_path, write_json
 from pneumoseg.reporting.parts import listed, number
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_STYLE = Path(reporting.__file__).with_name("templates") / "style.css"
+#: Where the report's look lies: its style and the pieces of its pages.
+_SHARED = Path(reporting.__file__).with_name("templates")
 _SECTIONS: Final = {
     "result": "Result",
     "figures": "Figures",
@@ -79,11 +80,14 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     check_folder(out)
     # Strict: a name that the view lacks is an error here, not a hole in the page.
     pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     page = pages.get_template("comparison.html").render(
         view=_view(comparison),
-        style=Markup(_STYLE.read_text("utf-8")),  # noqa: S704 - our own file
+        style=Markup((_SHARED / "style.css").read_text("utf-8")),  # noqa: S704 - our own file
         more_style=Markup((_TEMPLATES / "comparison.css").read_text("utf-8")),  # noqa: S704 - our own file
     )
     # The mark first: a run that is broken off leaves a folder that the next one knows as its own.

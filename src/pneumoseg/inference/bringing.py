@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pneumoseg.errors import DataError
-from pneumoseg.lockfile import LockedStage
+from pneumoseg.lockfile import LockedStage, md5_of
 
 FOLDS_CSV = "data/splits/folds.csv"
 
@@ -157,9 +156,3 @@ def _not_cached(name: str, revision: Revision, path: str) -> DataError:
         f"{name}: {path} of {revision.sha[:10]} is not in DVC's cache; get it ({way}), or make it again "
         "there (dvc repro)"
     )
-
-
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as DVC computes it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

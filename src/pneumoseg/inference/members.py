@@ -12,10 +12,10 @@ from typing import Any
 
 from pneumoseg.errors import DataError, ParameterError
 from pneumoseg.files import digest_files, read_json
-from pneumoseg.inference.bringing import Repository, bring, check_split, md5_of
+from pneumoseg.inference.bringing import Repository, bring, check_split
 from pneumoseg.inference.networks import Network, load_networks, model_folders
 from pneumoseg.inference.pools import Pool, read_pool
-from pneumoseg.lockfile import read_lock
+from pneumoseg.lockfile import md5_of, read_lock
 from pneumoseg.models.storage import SPEC_FILE
 from pneumoseg.models.weights import WEIGHTS_FILE
 from pneumoseg.params.predict import MemberParams, PredictParams

@@ -25,6 +25,11 @@ class _Sum(torch.autograd.Function):
         return total
 
 
+def process_count() -> int:
+    """How many processes train together; 1 outside a distributed training."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def sum_over_processes(values: Tensor) -> Tensor:
     """The elementwise sum over all processes, each of which must call it; differentiable."""
     return cast(Tensor, _Sum.apply(values))

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from pneumoseg.models.exchange import sum_over_processes
+from pneumoseg.models.exchange import process_count, sum_over_processes
 from pneumoseg.models.network import Output
 from pneumoseg.params.loss import LossParams
 
@@ -214,7 +214,7 @@ def _mean_over_images(loss: Tensor, target: Tensor, pooled: bool, positives_only
     if _distributed():
         # Gradients are averaged over processes: each gives its share of the global mean times their number.
         dist.all_reduce(count)
-        count = count / dist.get_world_size()
+        count = count / process_count()
     return (loss * chosen).sum() / count.clamp(min=1e-6)
 
 
@@ -227,4 +227,4 @@ def _sums(pooled: bool, *sums: Tensor) -> tuple[Tensor, ...]:
 
 def _distributed() -> bool:
     training = torch.is_grad_enabled()  # validation may give each process another number of batches
-    return training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return training and process_count() > 1

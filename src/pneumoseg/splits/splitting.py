@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -79,9 +80,10 @@ def split(
     write_table(out / "folds.csv", table.loc[inside, list(FOLDS)], FOLDS)
     excluded = table.loc[~inside, ["image_id", "patient"]].assign(reason="patient is in split.test_list")
     write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
+    everybody = find_patients(described, None if params.patient_map is None else Path(params.patient_map)).of_image
     for fold, manifest in manifests.items():
         write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
-        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(described, table, params, fold), UNLABELLED)
+        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(everybody, table, fold), UNLABELLED)
     _write_pictures(table, manifests, images, masks, out, params, augment_params, workers)
     content = {
         "images": len(table),
@@ -128,21 +130,19 @@ def load_images(metadata: Path, annotations: Path, params: SplitParams) -> tuple
     return table.assign(area_px=area_px(table)), patients
 
 
-def unlabelled_pool(described: pd.DataFrame, table: pd.DataFrame, params: SplitParams, fold: int) -> pd.DataFrame:
+def unlabelled_pool(everybody: Mapping[str, str], table: pd.DataFrame, fold: int) -> pd.DataFrame:
     """Images without annotation, but none of a patient whose images judge this fold or test it.
 
     Args:
-        described: data/metadata.csv.
+        everybody: the patient of every image of data/metadata.csv.
         table: the annotated images with their fold.
-        params: section split.
         fold: the fold that is left out.
 
     Returns:
         image_id, sorted.
     """
-    everybody = find_patients(described, None if params.patient_map is None else Path(params.patient_map)).of_image
     judged = {everybody[image] for image in table.loc[table["fold"].isin([TEST, str(fold)]), "image_id"]}
-    free = set(described["image_id"]) - set(table["image_id"])
+    free = everybody.keys() - set(table["image_id"])
     return pd.DataFrame({"image_id": sorted(image for image in free if everybody[image] not in judged)}, dtype="str")
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pneumoseg.errors import TrainingError
+from pneumoseg.models.exchange import process_count
 from pneumoseg.models.network import batch_norms
 from pneumoseg.params.train import AveragingParams
 
@@ -134,12 +135,12 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     with _measuring(model) as norms:
         for batch in batches:
             model(batch)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if process_count() > 1:
         for norm in norms:
             for statistic in (norm.running_mean, norm.running_var):
                 if statistic is not None:
                     dist.all_reduce(statistic)
-                    statistic /= dist.get_world_size()
+                    statistic /= process_count()
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from pneumoseg.models.exchange import sum_over_processes
+from pneumoseg.models.exchange import process_count, sum_over_processes
 
 
 def synchronise_batch_norms(model: nn.Module, device: Literal["cpu", "cuda"]) -> nn.Module:
@@ -43,7 +42,7 @@ class _Synchronised:
             return self.usual(x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         axes = (0, *range(2, x.ndim))
-        count = x.numel() // x.shape[1] * dist.get_world_size()
+        count = x.numel() // x.shape[1] * process_count()
         mean = sum_over_processes(values.sum(axes)) / count
         shape = (1, -1, *(1 for _ in axes[1:]))
         centred = values - mean.view(shape)
