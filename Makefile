@@ -34,10 +34,11 @@ test: setup  ## lint, types and all tests
 test-fast: setup  ## the tests that take seconds
 	python -m pytest -m "not slow and not pipeline and not gpu and not real"
 
-lint: setup  ## ruff and mypy --strict
+lint: setup  ## ruff, mypy --strict and the import contract
 	ruff check .
 	ruff format --check .
 	mypy
+	PYTHONPATH=src lint-imports
 
 bench: setup  ## tables of speed and memory; nothing is asserted
 	PYTHONPATH=src python -m benchmarks

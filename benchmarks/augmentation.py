@@ -11,7 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.params.augment import NONE, AugmentParams
+from pneumoseg.config.augment import NONE, AugmentParams
 
 SIDES_PX = (256, 512)
 REPEATS = 30

@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 from ruamel.yaml import YAML
 
-from pneumoseg.annotations.rle import encode
-from pneumoseg.evaluation.cases import Case
-from pneumoseg.evaluation.histograms import Cleaning, LevelCounts, count_levels
-from pneumoseg.evaluation.instances import match_instances
-from pneumoseg.evaluation.rule import DecisionRule, Level
-from pneumoseg.evaluation.score import read_masks, score_masks
-from pneumoseg.evaluation.search import Family, Search
-from pneumoseg.evaluation.selection import patient_groups, search_family
-from pneumoseg.evaluation.surfaces import surface_distances
-from pneumoseg.files import write_png
-from pneumoseg.params.tune import TuneParams
+from pneumoseg.config.tune import TuneParams
+from pneumoseg.evaluate.distances import surface_distances
+from pneumoseg.evaluate.instances import match_instances
+from pneumoseg.evaluate.scoring import read_masks, score_masks
+from pneumoseg.rule.cases import Case
+from pneumoseg.rule.decision import DecisionRule, Level
+from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels
+from pneumoseg.shared.files import write_png
+from pneumoseg.shared.rle import encode
+from pneumoseg.tune.search import Family, Search
+from pneumoseg.tune.selection import patient_groups, search_family
 
 _SIDE = 1024
 _READ = 48

@@ -19,10 +19,10 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from pneumoseg.files import PNG_FLAGS
-from pneumoseg.params.extract import ExtractParams
-from pneumoseg.radiographs.extraction import extract
-from pneumoseg.radiographs.jobs import Job, Outcome, extract_one
+from pneumoseg.config.extract import ExtractParams
+from pneumoseg.extract.extraction import extract
+from pneumoseg.extract.jobs import Job, Outcome, extract_one
+from pneumoseg.shared.files import PNG_FLAGS
 
 SIZE_PX = 1024
 DIFFERENT = 12

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.files import read_png, write_png
-from pneumoseg.models.preparation import resize_image, resize_mask
-from pneumoseg.params import load_params
-from pneumoseg.training.arrays import build_arrays
-from pneumoseg.training.dataset import EpochLoader, TrainingImages
-from pneumoseg.training.sampling import Sample
+from pneumoseg.config import load_params
+from pneumoseg.networks.preparation import resize_image, resize_mask
+from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.train.arrays import build_arrays
+from pneumoseg.train.dataset import EpochLoader, TrainingImages
+from pneumoseg.train.sampling import Sample
 
 IMAGES, SIDE_PX, SIZE_PX, BATCH, ROUNDS = 24, 1024, 512, 8, 4
 

@@ -14,15 +14,15 @@ import torch
 
 from benchmarks.loading import _write
 from pneumoseg.augment import Augmenter
-from pneumoseg.devices import autocast, choose_device, choose_precision
-from pneumoseg.models.factory import build_model
-from pneumoseg.models.losses import build_loss
-from pneumoseg.models.memory import checkpoint_activations
-from pneumoseg.models.preparation import normalise
-from pneumoseg.params import load_params
-from pneumoseg.training.arrays import build_arrays
-from pneumoseg.training.dataset import EpochLoader, TrainingImages
-from pneumoseg.training.sampling import Sample
+from pneumoseg.config import load_params
+from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.losses import build_loss
+from pneumoseg.networks.memory import checkpoint_activations
+from pneumoseg.networks.preparation import normalise
+from pneumoseg.shared.devices import autocast, choose_device, choose_precision
+from pneumoseg.train.arrays import build_arrays
+from pneumoseg.train.dataset import EpochLoader, TrainingImages
+from pneumoseg.train.sampling import Sample
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"

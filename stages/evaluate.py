@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
-    from pneumoseg.evaluation.assessment import Outputs, evaluate
-    from pneumoseg.tracking import record_test
+    from pneumoseg.evaluate.assessment import Outputs, evaluate
+    from pneumoseg.track import record_test
 
     evaluate(
         predictions=Path("data/predictions"),

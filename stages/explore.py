@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write metrics/explore."""
-    from pneumoseg.exploration.explore import explore
+    from pneumoseg.explore.explore import explore
 
     explore(
         metadata=Path("data/metadata.csv"),

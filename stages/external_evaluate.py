@@ -5,14 +5,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(name: str, params: Params) -> None:
     """Apply metrics/thresholds.json to the set's maps and write metrics/external/<name>/."""
     from pneumoseg.external.evaluation import Own, evaluate_site
-    from pneumoseg.external.sites import Site
+    from pneumoseg.shared.layout import Layout
 
     own = Own(
         predictions=Path("data/predictions"),
@@ -21,7 +21,7 @@ def work(name: str, params: Params) -> None:
         folds=Path("data/splits/folds.csv"),
         thresholds=Path("metrics/thresholds.json"),
     )
-    evaluate_site(Site.below(Path(), name), own, params.evaluate, params.runtime.workers)
+    evaluate_site(Layout(site=name), own, params.evaluate, params.runtime.workers)
 
 
 def main(argv: list[str] | None = None) -> int:

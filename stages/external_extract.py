@@ -5,17 +5,18 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(name: str, params: Params) -> None:
     """Write data/external/<name>/ and the counts below metrics/external/<name>/."""
-    from pneumoseg.external.extraction import extract_site
-    from pneumoseg.external.sites import Site, find_source
+    from pneumoseg.external.preparing import extract_site
+    from pneumoseg.external.sites import find_source
+    from pneumoseg.shared.layout import Layout
 
     extract_site(
-        Site.below(Path(), name),
+        Layout(site=name),
         find_source(params.evaluate.external, name),
         Path("data/images"),
         Path("data/metadata.csv"),

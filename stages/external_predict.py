@@ -5,20 +5,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(name: str, params: Params) -> None:
     """Write data/external/<name>/predictions from data/models and predict.members."""
-    from pneumoseg import revisions
     from pneumoseg.external.prediction import predict_site
-    from pneumoseg.external.sites import Site
-    from pneumoseg.fingerprints import project_root, stage_code
-    from pneumoseg.inference.bringing import Repository
+    from pneumoseg.predict.bringing import Repository
+    from pneumoseg.shared import revisions
+    from pneumoseg.shared.fingerprints import project_root, stage_code
+    from pneumoseg.shared.layout import Layout
 
     predict_site(
-        Site.below(Path(), name),
+        Layout(site=name),
         Path("data/models"),
         Path("metrics/train"),
         params.split.train_folds,

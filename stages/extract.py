@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/images, data/metadata.csv, data/rejected.csv and metrics/extract.json."""
-    from pneumoseg.radiographs.extraction import extract
+    from pneumoseg.extract.extraction import extract
 
     extract(
         root=Path(params.data.root),

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/masks, data/annotations.csv, data/rejected_annotations.csv and metrics/masks.json."""
-    from pneumoseg.annotations.masks import write_masks
+    from pneumoseg.masks.merging import write_masks
 
     write_masks(
         annotations_csv=Path(params.data.annotations),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/phantom anew."""
-    from pneumoseg.radiographs.phantoms import generate
+    from pneumoseg.phantom import generate
 
     generate(Path("data/phantom"), params.phantom, params.runtime.workers)
 

@@ -3,16 +3,16 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/predictions from data/models and predict.members."""
-    from pneumoseg import revisions
-    from pneumoseg.fingerprints import project_root, stage_code
-    from pneumoseg.inference.bringing import Repository
-    from pneumoseg.inference.run import predict
+    from pneumoseg.predict.bringing import Repository
+    from pneumoseg.predict.predicting import predict
+    from pneumoseg.shared import revisions
+    from pneumoseg.shared.fingerprints import project_root, stage_code
 
     predict(
         Path("data/models"),

@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/report/ from every earlier stage's files, without those of external sets no longer named."""
     from pneumoseg.external.sites import remove_stale_sites
-    from pneumoseg.reporting.page import build_report
-    from pneumoseg.tracking import record_report
+    from pneumoseg.report.report_page import build_report
+    from pneumoseg.track import record_report
 
     remove_stale_sites(Path("metrics/external"), params.evaluate.external)
     build_report(Path(), Path("data/report"), params.report)

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Divide the images of data/metadata.csv; writes data/splits and metrics/split.json."""
-    from pneumoseg.splits.splitting import split
+    from pneumoseg.split.splitting import split
 
     split(
         metadata=Path("data/metadata.csv"),

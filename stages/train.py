@@ -5,23 +5,23 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(fold: int, params: Params) -> None:
     """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
-    from pneumoseg.fingerprints import project_root, train_key
-    from pneumoseg.models.weights import weights_path
-    from pneumoseg.processes import is_first_process
-    from pneumoseg.tracking import fold_run
-    from pneumoseg.training.checkpoint import Checkpoint
-    from pneumoseg.training.fold import load_fold
-    from pneumoseg.training.run import train_fold, write_fold
+    from pneumoseg.networks.weights import weights_path
+    from pneumoseg.shared.fingerprints import project_root, train_key
+    from pneumoseg.shared.processes import is_first_process
+    from pneumoseg.track import fold_run
+    from pneumoseg.train.fold_data import load_fold
+    from pneumoseg.train.resume import Checkpoint
+    from pneumoseg.train.training import train_fold, write_fold
 
     weights = weights_path(params.model.weights)
     data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold, weights, params.train)
-    key = train_key(Path(), params, fold, data.digest)
+    key = train_key(Path(), params.model_dump(mode="json"), fold, data.digest)
     # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
     checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
     with fold_run(Path(), params, fold, key) as run:

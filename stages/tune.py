@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pneumoseg.params import Params
+from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Search the rules of params.tune on the maps of data/predictions/validation."""
-    from pneumoseg.evaluation.tuning import tune
+    from pneumoseg.tune.tuning import tune
 
     tune(
         predictions=Path("data/predictions"),

@@ -6,9 +6,9 @@ import logging
 import sys
 from collections.abc import Callable
 
-from pneumoseg import interruption
-from pneumoseg.errors import PneumosegError
-from pneumoseg.params import Params, load_params
+from pneumoseg.config import Params, load_params
+from pneumoseg.shared import interruption
+from pneumoseg.shared.errors import PneumosegError
 
 
 def run_stage(work: Callable[[Params], None]) -> int:

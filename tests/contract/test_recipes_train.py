@@ -15,19 +15,19 @@ import torch
 from ruamel.yaml import YAML
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.files import read_png, write_png
-from pneumoseg.models.encoders import check_encoder, published_weights
-from pneumoseg.models.factory import build_model
-from pneumoseg.models.network import batch_norms
-from pneumoseg.params import Params, parse_params
-from pneumoseg.params.phantom import PhantomParams
-from pneumoseg.radiographs.phantoms import render_phantom
-from pneumoseg.recipes import load_recipes, merge
-from pneumoseg.tables import FOLDS, MANIFEST, UNLABELLED, write_table
-from pneumoseg.training.checkpoint import Checkpoint
-from pneumoseg.training.fold import load_fold
-from pneumoseg.training.run import TrainedFold, train_fold
-from pneumoseg.training.sampling import derive_seed
+from pneumoseg.config import Params, parse_params
+from pneumoseg.config.phantom import PhantomParams
+from pneumoseg.config.recipes import load_recipes, merge
+from pneumoseg.networks.encoders import check_encoder, published_weights
+from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.network import batch_norms
+from pneumoseg.phantom import render_phantom
+from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.shared.seeds import derive_seed
+from pneumoseg.shared.tables import FOLDS, MANIFEST, UNLABELLED, write_table
+from pneumoseg.train.fold_data import load_fold
+from pneumoseg.train.resume import Checkpoint
+from pneumoseg.train.training import TrainedFold, train_fold
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
 

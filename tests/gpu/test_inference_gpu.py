@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pneumoseg.inference.networks import Runner
-from pneumoseg.inference.predictor import Combination, Group, Predictor
-from tests.unit.inference_stubs import network
+from pneumoseg.predict.predictor import Combination, Group, Predictor
+from pneumoseg.predict.runner import Runner
+from tests.predict.network_stubs import network
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumoseg.errors import TrainingError
-from pneumoseg.models.factory import build_model
-from pneumoseg.models.memory import checkpoint_activations
-from pneumoseg.params import load_params
-from pneumoseg.training.checkpoint import Checkpoint
-from pneumoseg.training.fold import load_fold
-from pneumoseg.training.run import TrainedFold, train_fold
-from tests.unit.disks import ROOT, make_params, small_model, write_disks
+from pneumoseg.config import load_params
+from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.memory import checkpoint_activations
+from pneumoseg.shared.errors import TrainingError
+from pneumoseg.train.fold_data import load_fold
+from pneumoseg.train.resume import Checkpoint
+from pneumoseg.train.training import TrainedFold, train_fold
+from tests.rule.disks import ROOT, make_params, small_model, write_disks
 
 pytestmark = [
     pytest.mark.gpu,

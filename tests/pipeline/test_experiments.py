@@ -63,7 +63,7 @@ def test_a_temporary_run_is_alive_in_mlflow_afterwards(project: Project):
 def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
     """Two queued values, two workers; a source edit after queueing does not reach them."""
     project.dvc("exp", "run", "--queue", "-S", "train.lr=1e-3,5e-4")
-    broken = project.root / "src/pneumoseg/training/__init__.py"
+    broken = project.root / "src/pneumoseg/train/__init__.py"
     broken.write_text('raise RuntimeError("edited after queueing")\n')
     project.dvc("queue", "start", "-j", "2")
     wait_for_queue(project)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pneumoseg.params import load_params
-from pneumoseg.radiographs.phantoms import generate
+from pneumoseg.config import load_params
+from pneumoseg.phantom import generate
 from tests.pipeline.conftest import Project
 
 pytestmark = [pytest.mark.pipeline]

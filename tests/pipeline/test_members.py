@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pneumoseg.files import read_png
+from pneumoseg.shared.files import read_png
 from tests.pipeline.conftest import Project
 
 pytestmark = [pytest.mark.pipeline]

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from pneumoseg.params.report import ReportParams
-from pneumoseg.reporting.page import build_report
-from tests.reporting_inputs import make_inputs
+from pneumoseg.config.report import ReportParams
+from pneumoseg.report.report_page import build_report
+from tests.report.report_inputs import make_inputs
 
 pytestmark = pytest.mark.slow
 

@@ -62,10 +62,10 @@ def test_repro_again_does_nothing_and_leaves_git_clean(project: Project):
 
 
 def test_evaluation_and_report_code_and_parameters_never_retrain(project: Project):
-    for name in ("reporting/page.py", "evaluation/rule.py", "tracking/rows.py"):
+    for name in ("report/report_page.py", "evaluate/measuring.py", "track/rows.py"):
         with (project.root / "src/pneumoseg" / name).open("a") as file:
             file.write("\n# edited\n")
-    section = project.root / "src/pneumoseg/params/report.py"
+    section = project.root / "src/pneumoseg/config/report.py"
     section.write_text(section.read_text() + "\n    another_parameter: int\n")
     with_parameter = (
         (project.root / "params.yaml").read_text().replace("\nreport:\n", "\nreport:\n  another_parameter: 1\n")

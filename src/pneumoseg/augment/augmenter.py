@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoseg.errors import DataError, ParameterError
-from pneumoseg.params.augment import NONE, AugmentParams, StepParams
+from pneumoseg.config.augment import NONE, AugmentParams, StepParams
+from pneumoseg.shared.errors import DataError, ParameterError
 
 _NEEDS_SQUARE = ("rotate_90", "transpose")
 

@@ -17,8 +17,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A
 import cv2
 
-from pneumoseg.errors import ParameterError
-from pneumoseg.params.augment import AugmentParams, TransformParams
+from pneumoseg.config.augment import AugmentParams, TransformParams
+from pneumoseg.shared.errors import ParameterError
 
 _BORDERS = {"black": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 _REFERENCE_SIDE_PX = 1024

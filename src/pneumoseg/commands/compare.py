@@ -57,9 +57,9 @@ def _seed(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the page and say what came out; cautions go to stderr. Returns the exit code."""
-    from pneumoseg.comparison.comparing import compare
-    from pneumoseg.comparison.page import RECORD, check_folder, write_comparison
-    from pneumoseg.comparison.terminal import as_text
+    from pneumoseg.compare.comparing import compare
+    from pneumoseg.compare.comparison_page import RECORD, check_folder, write_comparison
+    from pneumoseg.compare.terminal import as_text
 
     logger = logging.getLogger("pneumoseg")
     check_folder(args.out)

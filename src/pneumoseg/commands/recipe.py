@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pneumoseg.recipes import Change, Recipe
+    from pneumoseg.config.recipes import Change, Recipe
 
 _PARAMS = Path("params.yaml")
 _WIDTH = 100
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listed() -> str:
-    from pneumoseg.recipes import load_recipes
+    from pneumoseg.config.recipes import load_recipes
 
     recipes = load_recipes()
     width = max((len(recipe.name) for recipe in recipes), default=0)
@@ -71,7 +71,7 @@ def _score(recipe: Recipe) -> str:
 
 
 def _shown(name: str) -> str:
-    from pneumoseg.recipes import load_recipe
+    from pneumoseg.config.recipes import load_recipe
 
     recipe = load_recipe(name)
     header = recipe.header
@@ -105,9 +105,9 @@ def _filled(label: str, text: str) -> list[str]:
 
 
 def _applied(name: str, *, check: bool) -> str:
-    from pneumoseg.files import atomic_path
-    from pneumoseg.params import parse_params
-    from pneumoseg.recipes import changes, edit_yaml, load_recipe, merge
+    from pneumoseg.config import parse_params
+    from pneumoseg.config.recipes import changes, edit_yaml, load_recipe, merge
+    from pneumoseg.shared.files import atomic_path
 
     recipe = load_recipe(name)
     text, content = _read_params()
@@ -129,8 +129,8 @@ def _told(told: list[Change]) -> Iterator[str]:
 
 
 def _overrides(name: str) -> str:
-    from pneumoseg.params import parse_params
-    from pneumoseg.recipes import load_recipe, merge, override_arguments
+    from pneumoseg.config import parse_params
+    from pneumoseg.config.recipes import load_recipe, merge, override_arguments
 
     recipe = load_recipe(name)
     _, content = _read_params()
@@ -142,7 +142,7 @@ def _read_params() -> tuple[str, dict[str, Any]]:
     """The text of params.yaml, its line ends as they are, and its content, checked."""
     from ruamel.yaml import YAML
 
-    from pneumoseg.params import load_params
+    from pneumoseg.config import load_params
 
     load_params(_PARAMS)
     with _PARAMS.open(encoding="utf-8", newline="") as stream:

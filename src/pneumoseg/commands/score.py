@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoseg.errors import PneumosegError
+from pneumoseg.shared.errors import PneumosegError
 
 if TYPE_CHECKING:
-    from pneumoseg.evaluation.score import Score
+    from pneumoseg.evaluate.scoring import Score
 
 _LABELS = {
     "dice_all": "Dice, all images",
@@ -60,7 +60,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Score and write to stdout; messages go to stderr. Returns the exit code."""
-    from pneumoseg.evaluation.score import read_masks, score_masks
+    from pneumoseg.evaluate.scoring import read_masks, score_masks
 
     logger = logging.getLogger("pneumoseg")
     width, height = args.size_px

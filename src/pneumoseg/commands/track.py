@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumoseg.params import load_params
+from pneumoseg.config import load_params
 
 if TYPE_CHECKING:
-    from pneumoseg.revisions import Revision
+    from pneumoseg.shared.revisions import Revision
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,8 +33,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Rebuild and say what became of each source; 1 where a named revision could not be rebuilt."""
-    from pneumoseg import revisions
-    from pneumoseg.tracking.rebuild import rebuild
+    from pneumoseg.shared import revisions
+    from pneumoseg.track.rebuild import rebuild
 
     root = Path.cwd()
     params = load_params(root / "params.yaml")

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pneumoseg.errors import TrackingError
-from pneumoseg.params import load_params
+from pneumoseg.config import load_params
+from pneumoseg.shared.errors import TrackingError
 
 HOST = "127.0.0.1"
 
@@ -23,7 +23,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Serve the store of this project until Ctrl-C; tells only the address where a server holds the store."""
-    from pneumoseg.tracking.store import artifact_root, is_server, open_store, shown
+    from pneumoseg.track.store import artifact_root, is_server, open_store, shown
 
     root = Path.cwd()
     params = load_params(root / "params.yaml")

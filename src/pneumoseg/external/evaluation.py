@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from pneumoseg.evaluation.cases import for_each, read_cases
-from pneumoseg.evaluation.measuring import TEST_CASES, Measured, measure, read_attributes, table_of
-from pneumoseg.evaluation.rule import read_rule
-from pneumoseg.evaluation.summary import assess, validation_labels
-from pneumoseg.external.overlap import PARTS, REASONS, find_shared
-from pneumoseg.external.sites import Site
-from pneumoseg.files import write_json
-from pneumoseg.params.evaluate import EvaluateParams
-from pneumoseg.tables import Columns, write_table
+from pneumoseg.config.evaluate import EvaluateParams
+from pneumoseg.evaluate.assessing import assess, validation_labels
+from pneumoseg.evaluate.measuring import TEST_CASES, Measured, measure, read_attributes, table_of
+from pneumoseg.rule.cases import for_each, read_cases
+from pneumoseg.rule.decision import read_rule
+from pneumoseg.shared.files import write_json
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import Columns, write_table
+from pneumoseg.split.overlap import PARTS, REASONS, find_shared
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Own:
     thresholds: Path
 
 
-def evaluate_site(site: Site, own: Own, params: EvaluateParams, workers: int | None = None) -> dict[str, Any]:
+def evaluate_site(site: Layout, own: Own, params: EvaluateParams, workers: int | None = None) -> dict[str, Any]:
     """Judge a set: the same figures as of the test images, under the same rule and temperature.
 
     Nothing is tuned on the set. Images that data.root has too are counted, and figures without them are given beside.
@@ -55,7 +55,7 @@ def evaluate_site(site: Site, own: Own, params: EvaluateParams, workers: int | N
         workers: threads; None one a core. No output depends on it.
 
     Returns:
-        What was written to ``site.figures``, NaN where that has null.
+        What was written to ``site.test``, NaN where that has null.
 
     Raises:
         DataError: files are missing or contradict each other.
@@ -76,8 +76,8 @@ def evaluate_site(site: Site, own: Own, params: EvaluateParams, workers: int | N
         logger.warning("external set %s: %s", site.name, note)
     columns = {"reason": "shared_by", "part": "shared_with"}
     table = rows.merge(shared.rename(columns=columns), on="image_id", how="left")
-    write_table(site.cases, table.fillna(dict.fromkeys(columns.values(), "")), CASES)
-    write_json(site.figures, content)
+    write_table(site.test_cases, table.fillna(dict.fromkeys(columns.values(), "")), CASES)
+    write_json(site.test, content)
     return content
 
 

@@ -6,16 +6,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumoseg.external.sites import Site
-from pneumoseg.inference.bringing import Repository
-from pneumoseg.inference.run import predict
-from pneumoseg.params.predict import PredictParams
-from pneumoseg.params.runtime import RuntimeParams
-from pneumoseg.tables import ANNOTATIONS, read_table, write_table
+from pneumoseg.config.predict import PredictParams
+from pneumoseg.config.runtime import RuntimeParams
+from pneumoseg.predict.bringing import Repository
+from pneumoseg.predict.predicting import predict
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import ANNOTATIONS, read_table, write_table
 
 
 def predict_site(
-    site: Site,
+    site: Layout,
     models: Path,
     curves: Path,
     train_folds: Sequence[int],

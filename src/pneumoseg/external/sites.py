@@ -1,4 +1,4 @@
-"""Where the files of an external set lie, and messages that name the set's own parameters."""
+"""The parameters of an external set, and messages that name them."""
 
 from __future__ import annotations
 
@@ -7,80 +7,14 @@ import re
 import shutil
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoseg.errors import DataError, ParameterError
-from pneumoseg.params.data import DataParams
+from pneumoseg.config.data import DataParams
+from pneumoseg.shared.errors import DataError, ParameterError
 
 logger = logging.getLogger(__name__)
 
 _DATA_KEYS = re.compile(r"\bdata\.(root|annotations)\b(?!\.)")
-
-
-@dataclass(frozen=True)
-class Site:
-    """The files of one external set.
-
-    Attributes:
-        name: its key in evaluate.external.
-        data: folder of what shows or describes its images; the files are those of data/, and of the same form.
-        metrics: folder of its figures.
-    """
-
-    name: str
-    data: Path
-    metrics: Path
-
-    @classmethod
-    def below(cls, root: Path, name: str) -> Site:
-        """The set's places below the folder of dvc.yaml."""
-        return cls(name, root / "data/external" / name, root / "metrics/external" / name)
-
-    @property
-    def images(self) -> Path:
-        """Folder of PNG radiographs."""
-        return self.data / "images"
-
-    @property
-    def masks(self) -> Path:
-        """Folder of PNG masks, positives only."""
-        return self.data / "masks"
-
-    @property
-    def metadata(self) -> Path:
-        """Table METADATA."""
-        return self.data / "metadata.csv"
-
-    @property
-    def annotations(self) -> Path:
-        """Table ANNOTATIONS."""
-        return self.data / "annotations.csv"
-
-    @property
-    def folds(self) -> Path:
-        """Table FOLDS: every annotated image is a test image here."""
-        return self.data / "folds.csv"
-
-    @property
-    def similar(self) -> Path:
-        """Table similarity.SIMILAR: images whose radiograph is in data.root too."""
-        return self.data / "similar.csv"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of probability maps, as data/predictions."""
-        return self.data / "predictions"
-
-    @property
-    def figures(self) -> Path:
-        """What metrics/test.json is for the test set."""
-        return self.metrics / "figures.json"
-
-    @property
-    def cases(self) -> Path:
-        """What metrics/test_cases.csv is for the test set."""
-        return self.metrics / "cases.csv"
 
 
 def find_source(external: Mapping[str, DataParams], name: str) -> DataParams:

@@ -10,13 +10,13 @@ from typing import Any
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from pneumoseg.files import digest_bytes
-from pneumoseg.params.extract import ExtractParams
+from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.attributes import given, integer, lookup_table, numbers, text
 from pneumoseg.radiographs.decoding import decode, quiet, read_dataset, transfer_syntax
 from pneumoseg.radiographs.pixels import WINDOW_FUNCTIONS, GreyScale, Window, to_grey
 from pneumoseg.radiographs.rules import Refusal
+from pneumoseg.shared.files import digest_bytes
 
 Row = dict[str, str | int | float | None]
 

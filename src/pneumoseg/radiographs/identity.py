@@ -13,8 +13,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from pneumoseg.errors import ParameterError
-from pneumoseg.tables import IMAGE_ID
+from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.tables import IMAGE_ID
 
 HASH_KEY_VARIABLE = "PNEUMOSEG_HASH_KEY"
 #: The key for public data, whose PatientIDs are pseudonyms already. Anyone can repeat its hashes: for other data set

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoseg.params.extract import ExtractParams
+from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs.attributes import LookupTable
 
 Values = NDArray[np.float64]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pneumoseg.errors import DataError
+from pneumoseg.shared.errors import DataError
 
 #: Why a candidate file gives no image.
 REFUSALS: Mapping[str, str] = {

@@ -1,0 +1,36 @@
+"""Section data: where the radiographs and their annotations are."""
+
+import posixpath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from pneumoseg.config.section import Section
+
+#: Folders that stages empty and write anew.
+_OUTPUTS = (
+    "data/comparison",
+    "data/external",
+    "data/images",
+    "data/masks",
+    "data/members",
+    "data/models",
+    "data/predictions",
+    "data/report",
+    "data/splits",
+    "metrics",
+)
+
+
+def _holds_input_only(root: str) -> str:
+    path = posixpath.normpath(root)
+    if path in (".", "data") or any(path == output or path.startswith(f"{output}/") for output in _OUTPUTS):
+        raise ValueError("this folder holds results of the pipeline; give the DICOM files their own, such as data/siim")
+    return root
+
+
+class DataParams(Section):
+    """Paths are absolute, or relative to the folder of params.yaml (then track them with DVC for queued runs)."""
+
+    root: Annotated[str, Field(min_length=1), AfterValidator(_holds_input_only)]
+    annotations: str = Field(min_length=1)

@@ -1,0 +1,53 @@
+"""Section evaluate: intervals, subgroups, calibration, submission, external sets."""
+
+import posixpath
+import re
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pneumoseg.config.data import DataParams
+from pneumoseg.config.section import Section
+
+#: Names of external sets are names of folders, of DVC's stages and of MLflow's metrics.
+SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+#: Where the external stages write; a set's own table cannot lie there.
+SITE_OUTPUTS = "data/external"
+
+
+class EvaluateParams(Section):
+    """How the test images are judged."""
+
+    submission_ids: str | None = Field(min_length=1)
+    bootstrap_replicates: int = Field(ge=100, le=100_000)
+    permutations: int = Field(ge=100, le=1_000_000)
+    seed: int = Field(ge=0)
+    size_limits_px_at_1024: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=2)]]
+    age_limits_years: tuple[Annotated[int, Field(ge=1, le=120)], ...]
+    calibration_bins: int = Field(ge=2, le=100)
+    temperature_scaling: bool
+    external: dict[str, DataParams]
+
+    @model_validator(mode="after")
+    def _limits_rise(self) -> Self:
+        for name in ("size_limits_px_at_1024", "age_limits_years"):
+            limits = list(getattr(self, name))
+            if sorted(set(limits)) != limits:
+                raise ValueError(f"{name} = {limits}: give rising limits")
+        return self
+
+    @field_validator("external")
+    @classmethod
+    def _sites_can_be_told_apart(cls, sites: dict[str, DataParams]) -> dict[str, DataParams]:
+        for name, site in sites.items():
+            if not SITE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot be the name of a set; it needs 1 to 32 characters of a-z 0-9 _ -, the first a "
+                    "letter or a digit"
+                )
+            if f"{posixpath.normpath(site.annotations)}/".startswith(f"{SITE_OUTPUTS}/"):
+                raise ValueError(
+                    f"{name}.annotations = {site.annotations}: {SITE_OUTPUTS} holds results of the pipeline; put the "
+                    f"table elsewhere, such as data/{name}.csv"
+                )
+        return sites

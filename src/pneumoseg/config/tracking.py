@@ -1,0 +1,42 @@
+"""Section tracking: what goes to MLflow, and where. It belongs to no stage: no output depends on it."""
+
+import re
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from pneumoseg.config.section import Section
+
+#: What MLflow can write to: servers, and databases directly.
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+
+class TrackingParams(Section):
+    """The experiment in MLflow. The environment variable MLFLOW_TRACKING_URI goes before ``uri``."""
+
+    enabled: bool
+    uri: str | None
+    experiment: str = Field(min_length=1, max_length=250)
+    log_model: bool
+
+    @field_validator("uri")
+    @classmethod
+    def _known_scheme(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            check_uri(uri)
+        return uri
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what MLflow cannot write to.
+
+    Raises:
+        ValueError: the address has another scheme; MLflow 3.13 and later refuse plain folders.
+    """
+    scheme = urlsplit(uri).scheme
+    dialect = scheme.split("+")[0] or uri  # postgresql+psycopg2
+    if dialect not in SCHEMES or (dialect == "sqlite" and not re.fullmatch(r"sqlite:///[^?]+", uri)):
+        raise ValueError(
+            f"{uri!r} is no address of an MLflow store; give http://host:port, sqlite:////absolute/file.db, or null "
+            "for mlflow.db beside params.yaml (MLflow no longer takes plain folders)"
+        )

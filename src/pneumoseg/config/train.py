@@ -1,0 +1,234 @@
+"""Section train: how the network learns."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pneumoseg.config.loss import LossParams
+from pneumoseg.config.section import Section
+from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
+
+#: What a validation after an epoch measures (training/validation.py), at the original size of each image.
+ValidationMetric = Literal[
+    "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "loss"
+]
+
+#: Weights of a phase: those of its best epoch, of its last, or averaged as train.averaging says.
+Start = Literal["best", "last", "averaged"]
+
+
+class OptimiserParams(Section):
+    """Which optimiser, and which parameters its weight decay touches."""
+
+    name: Literal["adam", "adamw", "sgd", "radam"]
+    weight_decay: float = Field(ge=0)
+    decay_norm_and_bias: bool
+    momentum: float = Field(ge=0, lt=1)
+
+
+class PlateauParams(Section):
+    """Lower the learning rate when a validation metric stops getting better."""
+
+    metric: ValidationMetric
+    patience_epochs: int = Field(ge=0)
+    factor: float = Field(gt=0, lt=1)
+    threshold: float = Field(ge=0)
+    threshold_mode: Literal["abs", "rel"]
+    min_lr: float = Field(ge=0)
+
+
+class CosineParams(Section):
+    """Half a cosine over the phase."""
+
+    min_lr: float = Field(ge=0)
+
+
+class CosineRestartsParams(Section):
+    """Cosine annealing with warm restarts (Loshchilov and Hutter 2017), stepped every iteration."""
+
+    period_epochs: int = Field(ge=1)
+    period_factor: int = Field(ge=1)
+    min_lr: float = Field(ge=0)
+
+
+class OneCycleParams(Section):
+    """One cycle (Smith 2018): lr is its maximum."""
+
+    warmup_fraction: float = Field(gt=0, lt=1)
+    start_divisor: float = Field(ge=1)
+    end_divisor: float = Field(ge=1)
+
+
+class PolynomialParams(Section):
+    """Lr times (1 - progress) to a power."""
+
+    power: float = Field(gt=0)
+
+
+class SchedulerParams(Section):
+    """The named schedule is used; the others' keys stand ready for ``-S train.scheduler.name=…``."""
+
+    name: Literal["constant", "plateau", "cosine", "cosine_restarts", "one_cycle", "polynomial"]
+    warmup_epochs: float = Field(ge=0)
+    plateau: PlateauParams
+    cosine: CosineParams
+    cosine_restarts: CosineRestartsParams
+    one_cycle: OneCycleParams
+    polynomial: PolynomialParams
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.name == "one_cycle" and self.warmup_epochs > 0:
+            raise ValueError("warmup_epochs must be 0 with one_cycle, which has its own warmup_fraction")
+        return self
+
+
+class PositiveShare(Section):
+    """A share of positives that changes linearly from the first epoch of a phase to its last."""
+
+    start: float = Field(gt=0, le=1)
+    end: float = Field(gt=0, le=1)
+
+
+class EarlyStoppingParams(Section):
+    """Stop a phase after this many epochs without a better selection metric; null never stops."""
+
+    patience_epochs: int | None = Field(ge=1)
+
+
+class EmaParams(Section):
+    """Exponential moving average of the weights, updated after every step."""
+
+    decay: float = Field(ge=0, lt=1)
+
+
+class SwaParams(Section):
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the ends of chosen epochs."""
+
+    epochs: tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class TopKParams(Section):
+    """The mean of the weights of a phase's best epochs."""
+
+    count: int = Field(ge=2, le=20)
+
+
+class AveragingParams(Section):
+    """Which weights are averaged; the averaged ones count where a phase starts from them or ``train.keep`` says so."""
+
+    name: Literal["none", "ema", "swa", "top_k"]
+    ema: EmaParams
+    swa: SwaParams
+    top_k: TopKParams
+
+
+class PhaseParams(Section):
+    """One part of training; null inherits the value of the section, where it has one."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    size_px: int = Field(ge=32, multiple_of=32)
+    crop_px: int | None = Field(ge=32, multiple_of=32)
+    epochs: int = Field(ge=1)
+    positive_share: float | PositiveShare | None
+    lr: float | None = Field(gt=0)
+    scheduler: SchedulerParams | None
+    loss: LossParams | None
+    freeze_encoder_epochs: int = Field(ge=0)
+    start: Start
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> Self:
+        if self.crop_px is not None and self.crop_px > self.size_px:
+            raise ValueError(
+                f"crop_px = {self.crop_px} is larger than size_px = {self.size_px}; make it smaller or null"
+            )
+        if isinstance(self.positive_share, float) and not 0 < self.positive_share <= 1:
+            raise ValueError(f"positive_share = {self.positive_share}: give a share above 0 and up to 1, or null")
+        if self.scheduler is not None:
+            check_warmup(self.scheduler, self.epochs, f"phase {self.name}")
+        return self
+
+
+def check_warmup(scheduler: SchedulerParams, epochs: int, where: str) -> None:
+    """Refuse a warm-up that leaves a phase no epoch for its schedule."""
+    if scheduler.warmup_epochs >= epochs:
+        raise ValueError(
+            f"{where}: warmup_epochs = {scheduler.warmup_epochs} leaves nothing of its {epochs} epochs; lower it"
+        )
+
+
+class TrainParams(Section):
+    """How the network learns."""
+
+    seed: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    accumulate_batches: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    optimiser: OptimiserParams
+    scheduler: SchedulerParams
+    loss: LossParams
+    gradient_clip_norm: float | None = Field(gt=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    channels_last: bool
+    compile: bool
+    checkpoint_activations: bool
+    synchronise_batch_norm: bool
+    selection_metric: ValidationMetric
+    early_stopping: EarlyStoppingParams
+    averaging: AveragingParams
+    keep: Start
+    checkpoints: int = Field(ge=1, le=20)
+    mean_teacher: MeanTeacherParams
+    pseudo_labels: PseudoLabelParams
+    phases: tuple[PhaseParams, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError(f"phases need different names, not {', '.join(names)}")
+        for phase in self.phases:
+            if phase.scheduler is None:
+                check_warmup(self.scheduler, phase.epochs, f"phase {phase.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_exist(self) -> Self:
+        if self.checkpoints > 1 and self.keep != "best":
+            raise ValueError(f"checkpoints = {self.checkpoints} keeps the best epochs, so keep must be best")
+        if self.checkpoints > self.phases[-1].epochs:
+            raise ValueError(
+                f"checkpoints = {self.checkpoints}: the last phase has {self.phases[-1].epochs} epochs; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _averaged_weights_exist(self) -> Self:
+        """Where averaged weights are wanted, an average must have been taken by then."""
+        ends = list(accumulate(phase.epochs for phase in self.phases))
+        wanted = {
+            f"phases.{number}.start": ends[number - 1]
+            for number, phase in enumerate(self.phases)
+            if number and phase.start == "averaged"
+        }
+        wanted |= {"keep": ends[-1]} if self.keep == "averaged" else {}
+        name, epochs = self.averaging.name, self.averaging.swa.epochs
+        for key, end in wanted.items():
+            if name == "none":
+                raise ValueError(
+                    f"{key} = averaged, but averaging.name = none averages nothing; give ema, swa or top_k"
+                )
+            if name == "swa" and not any(epoch <= end for epoch in epochs):
+                raise ValueError(f"{key} = averaged, but averaging.swa.epochs = {list(epochs)} has none up to {end}")
+        if name == "swa" and any(epoch > ends[-1] for epoch in epochs):
+            raise ValueError(f"averaging.swa.epochs = {list(epochs)}: the phases have {ends[-1]} epochs in all")
+        if name != "none" and not wanted:
+            raise ValueError(
+                f"averaging.name = {name} has no effect: set keep (or a later phase's start) to averaged, or "
+                f"averaging.name to none"
+            )
+        return self

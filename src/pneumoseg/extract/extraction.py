@@ -1,0 +1,157 @@
+"""The stage extract: every candidate file of a folder to a PNG and a row, or to a row of rejected.csv."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydicom import uid
+from tqdm import tqdm
+
+from pneumoseg.config.extract import ExtractParams
+from pneumoseg.extract.jobs import Job, Outcome, crashed, extract_one
+from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
+from pneumoseg.radiographs.rules import FLAGS, JUNK, REFUSALS
+from pneumoseg.shared import interruption
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.tables import METADATA, REJECTED, write_table
+from pneumoseg.shared.workers import check_scheduler, run_all
+from pneumoseg.sources.candidates import find_candidates
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def extract(
+    root: Path,
+    images: Path,
+    metadata: Path,
+    rejected: Path,
+    metrics: Path,
+    params: ExtractParams,
+    workers: int | None,
+) -> None:
+    """Turn all radiographs below a folder into PNGs and tables; the same for any number of workers.
+
+    Args:
+        root: data.root.
+        images: the folder of PNGs, emptied first; one ``<image_id>.png`` each.
+        metadata: the table of tables.METADATA, sorted by image_id.
+        rejected: the table of tables.REJECTED, sorted by source.
+        metrics: a JSON file of counts.
+        params: section extract.
+        workers: processes; 0 none, None one for each core.
+
+    Raises:
+        DataError: no candidate, no image, or too many refused files; in the latter two cases all tables are written.
+        ParameterError: extract.scheduler or the key of patient ids cannot be used.
+    """
+    key = hash_key()
+    paths = find_candidates(root)
+    check_scheduler(params.scheduler)  # before anything is deleted
+    # Absolute, because the workers of a cluster have folders of their own.
+    job = Job(root.absolute(), fresh_dir(images).absolute(), params, key)
+    outcomes = _settle_shared_ids(_process(job, [path.absolute() for path in paths], workers), images)
+    kept = [outcome for outcome in outcomes if outcome.row is not None]
+    refused = [outcome for outcome in outcomes if outcome.row is None]
+    rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
+    write_table(metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
+    reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
+    write_table(rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
+    write_json(metrics, _count(kept, refused, key))
+    _judge(root, rejected, kept, refused, params.max_rejected_fraction)
+
+
+def _process(job: Job, paths: Sequence[Path], workers: int | None) -> list[Outcome]:
+    """The outcome of every path, in the order of paths, with a progress bar on stderr."""
+    outcomes: list[Outcome | None] = [None] * len(paths)
+    results = run_all(partial(extract_one, job), paths, partial(crashed, job), workers, job.params.scheduler)
+    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file does not want five lines a second
+    bar = tqdm(total=len(paths), desc="extract", unit="file", mininterval=interval, dynamic_ncols=True)
+    with interruption.held(), bar, closing(results):
+        for index, outcome in results:
+            outcomes[index] = outcome
+            bar.update()
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _settle_shared_ids(outcomes: Sequence[Outcome], images: Path) -> list[Outcome]:
+    """Of files that share an id, keep the first if all have the same pixels, else none (and delete their PNG).
+
+    Ids that differ in case only are taken for shared: on some file systems their PNGs would be the same file.
+    """
+    sharing: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.row is not None:
+            sharing[outcome.image_id.casefold()].append(outcome)
+    settled = [outcome for outcome in outcomes if outcome.row is None]
+    for first, *others in sharing.values():
+        identical = {(outcome.image_id, (outcome.row or {})["pixels_sha256"]) for outcome in (first, *others)}
+        if len(identical) == 1:
+            settled.append(first)
+            settled += [
+                _refused(other, "duplicate", f"duplicate of {first.source}: same id, same pixels") for other in others
+            ]
+            continue
+        for outcome in (first, *others):
+            (images / f"{outcome.image_id}.png").unlink(missing_ok=True)
+            rivals = sorted(other.source for other in (first, *others) if other is not outcome)
+            more = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
+            settled.append(
+                _refused(outcome, "conflict", f"same id as {rivals[0]}{more}, other pixels: which is meant is unknown")
+            )
+    return sorted(settled, key=lambda outcome: outcome.source)
+
+
+def _refused(outcome: Outcome, kind: str, reason: str) -> Outcome:
+    return Outcome(outcome.source, outcome.image_id, kind=kind, reason=reason)
+
+
+def _count(kept: Sequence[Outcome], refused: Sequence[Outcome], key: bytes) -> dict[str, Any]:
+    """The content of metrics/extract.json; every rule is listed, those that met no file with 0."""
+    kinds = Counter(outcome.kind for outcome in refused)
+    flags = Counter(flag for outcome in kept for flag in outcome.flags)
+    rows = [outcome.row for outcome in kept if outcome.row is not None]
+    names = Counter(uid.UID(str(row["transfer_syntax"])).name for row in rows)
+    photometric = Counter(str(row["photometric"]) for row in rows)
+    return {
+        "candidates": len(kept) + len(refused),
+        "extracted": len(kept),
+        "rejected": len(refused),
+        "phantom_images": sum(row["phantom"] == 1 for row in rows),
+        "patient_hash_key": "public" if key == PUBLIC_HASH_KEY.encode() else "own",
+        "rejected_by_reason": {kind: kinds[kind] for kind in REFUSALS},
+        "flags": {flag: flags[flag] for flag in FLAGS},
+        "photometric": dict(sorted(photometric.items())),
+        "transfer_syntax": dict(sorted(names.items())),
+    }
+
+
+def _judge(root: Path, table: Path, kept: Sequence[Outcome], refused: Sequence[Outcome], limit: float) -> None:
+    """Tell what was refused; fail when it is too much."""
+    kinds = Counter(outcome.kind for outcome in refused)
+    told = "; ".join(f"{count} {kind} ({REFUSALS[kind]})" for kind, count in kinds.most_common(3))
+    if not kept:
+        raise DataError(f"data.root = {root}: none of {len(refused)} files gives an image: {told}. See {table}")
+    counted = sum(count for kind, count in kinds.items() if kind not in JUNK)
+    share = counted / (len(kept) + counted)
+    if share > limit:
+        raise DataError(
+            f"{counted} of {len(kept) + counted} files were refused, {share:.1%}, above "
+            f"extract.max_rejected_fraction = {limit:g}: {told}. "
+            f"Each is named in {table}: mend or remove them, or raise the limit"
+        )
+    if refused:
+        _LOGGER.info("%d of %d files refused: %s. See %s", len(refused), len(kept) + len(refused), told, table)
+    burned_in = sum("burned_in_annotation" in outcome.flags for outcome in kept)
+    if burned_in:
+        _LOGGER.warning(
+            "%d images say that text is burned into their pixels: look at them before you share any", burned_in
+        )

@@ -1,0 +1,169 @@
+"""From an annotation table to one mask an image: rows merged by OR, doubtful images set aside, everything counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pneumoseg.config.masks import MasksParams
+from pneumoseg.masks.counting import summarise
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import digest_bytes, fresh_dir, write_json, write_png
+from pneumoseg.shared.rle import draw_runs
+from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
+from pneumoseg.sources.rle_grouping import ImageAnnotation, Size, group_rows
+from pneumoseg.sources.rle_table import AnnotationTable, RejectedRow, read_rows
+
+#: data/rejected_annotations.csv; image_id is empty where the table's text is no id.
+REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
+
+#: Beside tables.ANNOTATIONS: positive, negative, unannotated (no row in the table) or rejected (a row is doubtful).
+STATUS = "status"
+
+_BOX = ("row_min", "column_min", "row_max", "column_max")
+
+
+def write_masks(
+    annotations_csv: Path,
+    metadata_csv: Path,
+    masks_dir: Path,
+    annotations_out: Path,
+    rejected_out: Path,
+    metrics_out: Path,
+    params: MasksParams,
+    workers: int | None,
+) -> None:
+    """Decode and merge all annotations of the images in metadata.csv.
+
+    An image is annotated only if each of its rows can be used: with a damaged row, or with ``-1`` beside a mask, its
+    truth is not known, so it is neither negative nor partly positive and counts as rejected. All rows of such an image
+    are in ``rejected_out``. The result is the same for any number of workers.
+
+    Args:
+        annotations_csv: annotation table, ImageId and EncodedPixels.
+        metadata_csv: metadata.csv of the extraction; gives each image's size.
+        masks_dir: emptied, then a PNG (H, W) uint8 0/255 for each positive image.
+        annotations_out: annotations.csv, one row for each image of metadata.csv by image_id.
+        rejected_out: every row that cannot be used, with its line and the reason (REJECTED_ROWS).
+        metrics_out: counts of the table as such and of what met an image, JSON.
+        params: section masks.
+        workers: threads that write PNG files; None one a core, 0 none beside the caller's.
+
+    Raises:
+        DataError: a table cannot be read, no image has a row, or too many rows are rejected.
+    """
+    metadata = read_table(metadata_csv, METADATA)
+    sizes = _image_sizes(metadata, metadata_csv)
+    table = read_rows(annotations_csv)
+    images, rejected = group_rows(table, sizes, Size(params.table_size_px, params.table_size_px))
+    # First of all, so that it can be looked into when the checks below end the stage.
+    write_table(rejected_out, pd.DataFrame(rejected, columns=list(REJECTED_ROWS)), REJECTED_ROWS)
+    _check_match(table, sizes, annotations_csv, metadata_csv)
+    _check_rejected(table, rejected, params.max_rejected_fraction, annotations_csv, rejected_out)
+
+    fresh_dir(masks_dir)
+
+    def describe(image_id: str) -> dict[str, Any]:
+        return _describe(image_id, images.get(image_id), sizes[image_id], masks_dir)
+
+    progress = tqdm(_ordered_map(describe, sorted(sizes), workers), "masks", len(sizes), unit="image", disable=None)
+    frame = pd.DataFrame(list(progress))
+    write_table(annotations_out, frame, ANNOTATIONS)
+    phantoms = int(metadata["phantom"].fillna(0).sum())
+    write_json(metrics_out, summarise(table, images, rejected, frame, phantoms))
+
+
+def _image_sizes(metadata: pd.DataFrame, path: Path) -> dict[str, Size]:
+    if metadata.empty:
+        raise DataError(f"{path}: holds no image; see data/rejected.csv for the files that were refused")
+    twice = metadata["image_id"][metadata["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: image_id {twice.iloc[0]} stands in more than one row; run the extract stage again")
+    unsized = metadata["image_id"][~((metadata["rows"] > 0) & (metadata["columns"] > 0)).fillna(value=False)]
+    if len(unsized):
+        raise DataError(f"{path}: image {unsized.iloc[0]} has no rows or columns; run the extract stage again")
+    triples = zip(metadata["image_id"], metadata["rows"], metadata["columns"], strict=True)
+    return {str(image_id): Size(int(rows), int(columns)) for image_id, rows, columns in triples}
+
+
+def _check_match(table: AnnotationTable, sizes: Mapping[str, Size], table_path: Path, metadata_path: Path) -> None:
+    named = {row.image_id for rows in (table.rows, table.rejected) for row in rows if row.image_id}
+    if named.intersection(sizes):
+        return
+    if not named:
+        raise DataError(f"{table_path}: no row names an image; {len(table.rejected)} rows were rejected")
+    raise DataError(
+        f"no image has a row in {table_path}: its ids look like {min(named)}, those of {metadata_path} like "
+        f"{min(sizes)}; data.annotations must belong to data.root and hold the SOPInstanceUIDs of its DICOM files"
+    )
+
+
+def _check_rejected(
+    table: AnnotationTable, rejected: Sequence[RejectedRow], limit: float, table_path: Path, rejected_path: Path
+) -> None:
+    total = len(table.rows) + len(table.rejected)
+    if len(rejected) > limit * total:
+        first = rejected[0]
+        raise DataError(
+            f"{table_path}: {len(rejected)} of {total} rows cannot be used, more than masks.max_rejected_fraction = "
+            f"{limit}; the first is line {first.line}: {first.reason}. All are listed in {rejected_path}: mend the "
+            "table, or raise the limit"
+        )
+
+
+def _describe(image_id: str, annotation: ImageAnnotation | None, size: Size, masks_dir: Path) -> dict[str, Any]:
+    """Give an image's row of annotations.csv, and write its mask if it has one."""
+    row: dict[str, Any] = dict.fromkeys(ANNOTATIONS) | {"image_id": image_id, "mask_sha256": ""}
+    if annotation is None or annotation.rejected:
+        status = "unannotated" if annotation is None else "rejected"
+        return row | {"annotated": 0, "rle_count": 0, STATUS: status}
+    row |= {"annotated": 1, "rle_count": annotation.rle_count}
+    if annotation.rle_count == 0:
+        return row | {"pneumothorax": 0, "components": 0, "area_px": 0, "area_fraction": 0.0, STATUS: "negative"}
+    mask = draw_runs(annotation.runs, *size)
+    write_png(masks_dir / f"{image_id}.png", mask.view(np.uint8) * np.uint8(255))
+    return row | {"pneumothorax": 1, STATUS: "positive"} | measure(mask)
+
+
+def measure(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Measure a mask that is not empty.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        components (8-connected), area_px, area_fraction of the image, the bounding box in pixels (0-based, inclusive),
+        and a digest of shape and pixels.
+    """
+    count, _ = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
+    area = int(np.count_nonzero(mask))
+    digest = digest_bytes(f"{mask.shape[0]}x{mask.shape[1]}".encode(), np.packbits(mask).tobytes())
+    measured = {"components": count - 1, "area_px": area, "area_fraction": area / mask.size, "mask_sha256": digest}
+    return measured | dict(zip(_BOX, box, strict=True))
+
+
+def _ordered_map(
+    function: Callable[[str], dict[str, Any]], items: Iterable[str], workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """Map with threads (OpenCV lets go of the interpreter lock), results in the order of the items."""
+    threads = (os.cpu_count() or 1) if workers is None else workers
+    if threads < 2:
+        yield from map(function, items)
+        return
+    queue = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        # A chunk at a time: an error or Ctrl-C ends the stage soon, not after all images.
+        while chunk := list(islice(queue, 64 * threads)):
+            yield from pool.map(function, chunk)

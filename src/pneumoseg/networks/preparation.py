@@ -1,0 +1,82 @@
+"""From the radiograph to the network's input and from its map back: the same for training and inference.
+
+The image is squashed to a square, whatever its sides: the networks see relative places, and a map is brought back to
+rows x columns by the inverse. A pixel's centre is at index + 0.5 on both sides, so that nothing shifts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Normalisation(Protocol):
+    """Anything with mean and std for each input channel: a ModelSpec or a SegmentationModel."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of images in [0, 1]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of images in [0, 1]."""
+
+
+def resize_image(image: NDArray[Any], size_px: int) -> NDArray[np.uint8]:
+    """Squash a radiograph to a square.
+
+    Args:
+        image: (H, W) uint8 or uint16; 16 bits are scaled to 8 after resizing.
+        size_px: side of the square.
+
+    Returns:
+        (size_px, size_px) uint8.
+    """
+    square = _resize(image, size_px)
+    if square.dtype == np.uint16:
+        return np.rint(square / 257.0).astype(np.uint8)
+    return square
+
+
+def resize_mask(mask: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Squash a mask to a square of soft targets: 255 x the share of the pixel that is lesion.
+
+    Args:
+        mask: (H, W) uint8, 0 or 255.
+        size_px: side of the square.
+
+    Returns:
+        (size_px, size_px) uint8.
+    """
+    return _resize(mask, size_px)
+
+
+def _resize(image: NDArray[Any], size_px: int) -> NDArray[Any]:
+    """Area means along axes that shrink, then linear interpolation along axes that grow."""
+    rows, columns = image.shape
+    smaller = (min(size_px, columns), min(size_px, rows))  # OpenCV's order: width, height
+    if smaller != (columns, rows):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (size_px, size_px):
+        image = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    return np.array(image)  # never the caller's own array
+
+
+def normalise(batch: Tensor, normalisation: Normalisation) -> Tensor:
+    """Make the network's input, on the device of the batch.
+
+    Args:
+        batch: (N, H, W) uint8.
+        normalisation: mean and std of C channels.
+
+    Returns:
+        (N, C, H, W) float32, each channel (image / 255 - mean) / std; channels last in memory.
+    """
+    mean = torch.tensor(normalisation.mean, dtype=torch.float32, device=batch.device)
+    std = torch.tensor(normalisation.std, dtype=torch.float32, device=batch.device)
+    return ((batch.unsqueeze(-1).to(torch.float32) / 255.0 - mean) / std).permute(0, 3, 1, 2)

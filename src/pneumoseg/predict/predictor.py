@@ -1,0 +1,206 @@
+"""Trained networks as one function from radiographs to probability maps: folds, checkpoints, whole experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoseg.config.predict import Use
+from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.spec import ModelSpec
+from pneumoseg.predict.runner import Network, Runner, View, Views, load_networks
+from pneumoseg.rule.maps import restore_map
+from pneumoseg.shared.devices import Device, Precision
+from pneumoseg.shared.errors import DataError
+
+Map = NDArray[np.float32]
+Prediction = tuple[Map, float]
+Shape = tuple[int, int]
+
+#: Batches in a block where networks have to be moved to the device: moving 250 MB costs about as much as one batch.
+BLOCK_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks of one experiment: their mean, or their votes, count with one weight."""
+
+    networks: tuple[Network, ...]
+    weight: float = 1.0
+    use: Use = "both"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How several networks' maps become one."""
+
+    kind: Literal["mean", "vote"] = "mean"
+    vote_threshold: float = 0.5
+
+
+class Predictor:
+    """An ensemble of groups of networks, such as the folds of several experiments.
+
+    The map is the weighted mean over groups of the mean over a group's networks; by vote, of the share of a group's
+    networks whose probability is above the threshold, each at the original size. A group's image probability is the
+    mean of its image heads where all its networks have one, else the highest of its mean map (also by vote: a share of
+    few votes cannot rank images); the weighted mean over groups is the image's. Where no group gives one (``use: map``
+    alone), it is the highest of the map.
+
+    One image after the other would move every network for every image, one network after the other would keep every
+    map: so images come in blocks, each network runs over a whole block, and its maps are added up there. Memory holds
+    the running sums of one block, whatever the number of images and networks.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[SegmentationModel, ModelSpec]],
+        device: Device = "cpu",
+        precision: Precision = "fp32",
+        *,
+        horizontal_flip: bool = False,
+        scales: tuple[float, ...] = (1.0,),
+    ) -> None:
+        """One group: the mean of these networks.
+
+        Raises:
+            DataError: there is no member.
+            ParameterError: a network cannot take one of the scales.
+        """
+        groups = [Group(tuple(Network(model, spec) for model, spec in members))]
+        views = Views(horizontal_flip, scales)
+        for network in groups[0].networks:
+            views.check(network)
+        self._set(groups, Runner(device, precision, views), Combination())
+
+    @classmethod
+    def of_groups(cls, groups: Sequence[Group], runner: Runner, combination: Combination) -> Self:
+        """Several groups, run by one runner.
+
+        Raises:
+            DataError: a group has no network, or none gives maps.
+        """
+        predictor = cls.__new__(cls)
+        predictor._set(groups, runner, combination)
+        return predictor
+
+    def _set(self, groups: Sequence[Group], runner: Runner, combination: Combination) -> None:
+        if not all(group.networks for group in groups) or all(group.use == "image" for group in groups):
+            raise DataError("no trained model to predict with; run dvc repro train")
+        self._groups = tuple(groups)
+        self._runner = runner
+        self._combination = combination
+        everything = [network for group in groups for network in group.networks]
+        self.block_batches = 1 if runner.make_room(everything) else BLOCK_BATCHES
+
+    @classmethod
+    def load(
+        cls,
+        folders: Sequence[Path],
+        device: Device = "cpu",
+        precision: Precision = "fp32",
+        *,
+        horizontal_flip: bool = False,
+        scales: tuple[float, ...] = (1.0,),
+    ) -> Self:
+        """The mean over folders of folds, each with weights.safetensors, model.json and perhaps further checkpoints."""
+        networks = [network for folder in folders for network in load_networks(Path(folder))]
+        members = [(network.model, network.spec) for network in networks]
+        return cls(members, device, precision, horizontal_flip=horizontal_flip, scales=scales)
+
+    def __call__(
+        self,
+        images: Sequence[NDArray[Any]],
+        sizes: Sequence[Shape] | None = None,
+        batch_size: int | None = None,
+    ) -> list[Prediction]:
+        """Predict radiographs.
+
+        Args:
+            images: each (H, W) uint8 or uint16; a block.
+            sizes: (rows, columns) that each map is brought to; the image's own by default.
+            batch_size: images in the network at once; all by default.
+
+        Returns:
+            for each image its map, (rows, columns) float32 probabilities in [0, 1], and the probability of
+            pneumothorax in the image.
+        """
+        shapes = [(image.shape[0], image.shape[1]) for image in images] if sizes is None else list(sizes)
+        maps = [np.zeros(shape, np.float32) for shape in shapes]
+        scores = [0.0] * len(images)
+        map_weight = sum(group.weight for group in self._groups if group.use != "image")
+        image_weight = sum(group.weight for group in self._groups if group.use != "map")
+        for group in self._groups:
+            parts, said = self._run(group, images, shapes, batch_size or len(images))
+            if group.use != "map":
+                scores = [
+                    total + group.weight / image_weight * score for total, score in zip(scores, said, strict=True)
+                ]
+            if group.use != "image":
+                for total, part in zip(maps, parts, strict=True):
+                    part *= np.float32(group.weight / map_weight)
+                    total += part
+        if not image_weight:
+            scores = [float(total.max()) for total in maps]
+        return list(zip(maps, scores, strict=True))
+
+    def _run(
+        self, group: Group, images: Sequence[NDArray[Any]], shapes: Sequence[Shape], batch_size: int
+    ) -> tuple[list[Map], list[float]]:
+        sums = _Sums(group, shapes, self._combination)
+        for network in group.networks:
+            with self._runner.on_device(network):
+                for start in range(0, len(images), batch_size):
+                    sums.add(start, self._runner.predict(network, images[start : start + batch_size]))
+        return sums.finish()
+
+
+class _Sums:
+    """The running sums of a group's networks over a block of images."""
+
+    def __init__(self, group: Group, shapes: Sequence[Shape], combination: Combination) -> None:
+        voting = combination.kind == "vote" and group.use != "image"
+        self._shapes = shapes
+        self._count = np.float32(len(group.networks))
+        self._threshold = np.float32(combination.vote_threshold)
+        headed = all(network.has_head for network in group.networks)
+        self._heads = np.zeros(len(shapes), np.float32) if headed else None
+        averaging = (group.use != "image" and not voting) or (group.use != "map" and not headed)
+        self._means = [np.zeros(shape, np.float32) for shape in shapes] if averaging else []
+        self._votes = [np.zeros(shape, np.float32) for shape in shapes] if voting else []
+
+    def add(self, start: int, views: Sequence[View]) -> None:
+        """Add what one network says of the images from number ``start`` on."""
+        count = len(views[0][0])
+        if self._heads is not None:
+            heads = np.stack([head for _, head in views if head is not None])
+            self._heads[start : start + count] += heads.mean(axis=0)
+        if not self._means and not self._votes:
+            return
+        for index in range(start, start + count):
+            probability = _mean_of_scales([maps[index - start] for maps, _ in views], self._shapes[index])
+            if self._means:
+                self._means[index] += probability
+            if self._votes:
+                self._votes[index] += probability > self._threshold
+
+    def finish(self) -> tuple[list[Map], list[float]]:
+        """Mean or share of votes, and probability of pneumothorax, for each image; the sums are used up."""
+        for total in (*self._means, *self._votes):
+            total /= self._count
+        heads = self._heads
+        scores = [float(total.max()) for total in self._means] if heads is None else (heads / self._count).tolist()
+        return self._votes or self._means, scores
+
+
+def _mean_of_scales(maps: Sequence[Map], shape: Shape) -> Map:
+    """Bring one network's maps of different sizes to the radiograph's size, and take their mean there."""
+    total, *others = (restore_map(probability, *shape) for probability in maps)
+    for other in others:
+        total = total + other
+    return total / np.float32(len(maps)) if others else total

@@ -1,0 +1,189 @@
+"""Trained networks as they lie in folders, on the device when they are needed, and shown several views of an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pneumoseg.networks.factory import check_size
+from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.preparation import normalise, resize_image
+from pneumoseg.networks.spec import ModelSpec
+from pneumoseg.networks.storage import load_model
+from pneumoseg.shared.devices import Device, Precision, autocast
+from pneumoseg.shared.errors import DataError, ParameterError
+
+_CHECKPOINT = re.compile(r"checkpoint([1-9]\d*)")
+
+#: Of one view: maps (N, h, w) float32 in [0, 1]; image probabilities (N,) float32, None without an image head.
+View = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One trained network, in evaluation mode, and what was written beside its weights."""
+
+    model: SegmentationModel
+    spec: ModelSpec
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it gives a probability of pneumothorax in the image."""
+        return self.spec.params.image_head.enabled
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory of its weights."""
+        return sum(value.nbytes for value in self.model.state_dict().values())
+
+
+def model_folders(fold: Path) -> list[Path]:
+    """The model folders of a fold: itself, then checkpoint2, checkpoint3 … in it, the further good epochs.
+
+    Raises:
+        DataError: there is a gap in the numbers.
+    """
+    inside = sorted(path for path in fold.iterdir() if path.is_dir()) if fold.is_dir() else []
+    matches = [_CHECKPOINT.fullmatch(path.name) for path in inside]
+    numbers = sorted(int(match.group(1)) for match in matches if match)
+    if numbers != list(range(2, 2 + len(numbers))):
+        raise DataError(f"{fold}: has checkpoints {numbers}, which should count up from 2; train again (dvc repro)")
+    return [fold, *(fold / f"checkpoint{number}" for number in numbers)]
+
+
+def load_networks(fold: Path) -> tuple[Network, ...]:
+    """Read the networks of a fold, on the CPU.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    return tuple(Network(*load_model(folder)) for folder in model_folders(fold))
+
+
+@dataclass(frozen=True)
+class Views:
+    """Test-time augmentation: the sizes at which a network sees an image, and whether mirrored too."""
+
+    horizontal_flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def sizes_px(self, network: Network) -> list[int]:
+        """Side of the network's square input at each scale, a multiple of what its levels need.
+
+        Raises:
+            ParameterError: two scales come to the same size, or the network cannot take one of the sizes.
+        """
+        size_px, multiple = network.spec.size_px, network.model.size_multiple
+        # Never rounded where it is the size trained at.
+        sizes = [
+            size_px if scale == 1 else max(1, round(size_px * scale / multiple)) * multiple for scale in self.scales
+        ]
+        named = f"predict.scales = {list(self.scales)}"
+        if len(set(sizes)) < len(sizes):
+            raise ParameterError(
+                f"{named}: of {size_px} px, in steps of {multiple}, they make {sizes} px: one size twice would count "
+                "twice; give scales further apart"
+            )
+        return sizes
+
+    def check(self, network: Network) -> None:
+        """Refuse sizes that the network cannot take; no arithmetic is done.
+
+        Raises:
+            ParameterError: as in sizes_px, or its encoder is made for one size.
+        """
+        params = network.spec.params
+        for scale, size_px in zip(self.scales, self.sizes_px(network), strict=True):
+            if size_px == network.spec.size_px:
+                continue
+            try:
+                check_size(network.model, size_px, 2, "predict.scales")
+            except ParameterError as error:
+                raise ParameterError(
+                    f"predict.scales = {list(self.scales)}: {scale} makes {size_px} px, and a {params.architecture} "
+                    f"with encoder {params.encoder} that was trained at {network.spec.size_px} px cannot take it "
+                    f"({error}); set predict.scales to [1.0]"
+                ) from None
+
+
+@dataclass(eq=False)
+class Runner:
+    """Runs networks on a device; their weights are there as long as memory allows.
+
+    Networks stay on a GPU until their weights fill half of the memory that was free at the start; those beyond it wait
+    in main memory and are moved there and back for each block of images, of as many batches that moving costs
+    little beside computing. On a CPU nothing is ever moved.
+    """
+
+    device: Device = "cpu"
+    precision: Precision = "fp32"
+    views: Views = field(default_factory=Views)
+    limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Find the limit, unless it is given."""
+        if self.limit_bytes is None and self.device == "cuda":
+            self.limit_bytes = torch.cuda.mem_get_info()[0] // 2
+        self._resident: set[Network] = set()
+
+    def make_room(self, networks: Sequence[Network]) -> bool:
+        """Take other networks from the device where these do not fit beside them; tells whether these fit now."""
+        if not self._fits(networks):
+            for network in self._resident - set(networks):
+                network.model.to("cpu")
+                self._resident.discard(network)
+        return self._fits(networks)
+
+    def _fits(self, networks: Sequence[Network]) -> bool:
+        needed = sum(network.nbytes for network in self._resident | set(networks))
+        return self.limit_bytes is None or needed <= self.limit_bytes
+
+    @contextmanager
+    def on_device(self, network: Network) -> Iterator[None]:
+        """Bring a network to the device, and take it away again where it cannot stay."""
+        stays = self._fits([network])
+        if network not in self._resident:
+            network.model.eval().to(self.device).to(memory_format=torch.channels_last)
+        if stays:
+            self._resident.add(network)
+        try:
+            yield
+        finally:
+            if not stays:
+                network.model.to("cpu")
+
+    @torch.inference_mode()
+    def predict(self, network: Network, images: Sequence[NDArray[Any]]) -> list[View]:
+        """What a network that is on the device says of radiographs, at each scale.
+
+        Args:
+            network: inside ``on_device``.
+            images: each (H, W) uint8 or uint16.
+        """
+        return [self._view(network, images, size_px) for size_px in self.views.sizes_px(network)]
+
+    def _view(self, network: Network, images: Sequence[NDArray[Any]], size_px: int) -> View:
+        batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
+        maps, head = self._forward(network.model, batch)
+        if self.views.horizontal_flip:
+            mirrored, mirrored_head = self._forward(network.model, batch.flip(-1))
+            maps = (maps + mirrored.flip(-1)) / 2
+            head = None if head is None or mirrored_head is None else (head + mirrored_head) / 2
+        return maps.cpu().numpy(), None if head is None else head.cpu().numpy()
+
+    def _forward(self, model: SegmentationModel, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        pixels = normalise(batch, model)
+        with autocast(self.device, self.precision):
+            output = model(pixels)
+        head = None if output.image is None else torch.sigmoid(output.image.float())
+        return torch.sigmoid(output.mask.float())[:, 0], head

@@ -1,5 +1,0 @@
-"""Chest radiograph phantoms: made up from a seed, written in SIIM layout. No patient stands behind them."""
-
-from pneumoseg.radiographs.phantoms.writer import Phantom, generate, render_phantom
-
-__all__ = ["Phantom", "generate", "render_phantom"]

@@ -1,0 +1,161 @@
+"""The section on data: what came in, what was refused and why, how it was split, and what leaks between the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from pneumoseg.report.inputs import mapping, read_object
+from pneumoseg.report.parts import Part, Table, count_of, leaves, number, percent, sentence
+from pneumoseg.shared.tables import REJECTED, Columns, read_table
+
+_REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
+#: Rows of a list of refusals that the page shows; the CSV has them all.
+_SHOWN = 25
+
+
+def data_parts(metrics: Path, data: Path, submission: pd.DataFrame) -> tuple[Part, ...]:
+    """The parts of the section, from metrics/{extract,masks,split}.json and the lists of what was refused.
+
+    Raises:
+        DataError: a file is missing or unreadable.
+    """
+    extract = read_object(metrics / "extract.json")
+    masks = read_object(metrics / "masks.json")
+    split = read_object(metrics / "split.json")
+    files = read_table(data / "rejected.csv", REJECTED)
+    rows = read_table(data / "rejected_annotations.csv", _REJECTED_ROWS)
+    return (
+        _extraction(extract),
+        _annotations(masks),
+        _refused("Refused files", "rejected.csv", files, ("source", "reason"), "file"),
+        _refused("Refused annotation rows", "rejected_annotations.csv", rows, ("line", "image_id", "reason"), "row"),
+        _parts(split),
+        _leak(split),
+        _balance(split),
+        _submission(submission),
+    )
+
+
+def _extraction(extract: Mapping[str, Any]) -> Part:
+    marks = {name: count for name, count in mapping(extract, "flags").items() if count}
+    reasons = {name: count for name, count in mapping(extract, "rejected_by_reason").items() if count}
+    plain = {name: value for name, value in extract.items() if name not in ("flags", "rejected_by_reason")}
+    rows = [(f"refused: {name.replace('_', ' ')}", number(count)) for name, count in reasons.items()]
+    rows += [(f"kept, marked: {name.replace('_', ' ')}", number(count)) for name, count in marks.items()]
+    table = Table("Refusals and marks", ("", "files"), tuple(rows)) if rows else None
+    return Part("Extraction", (), tuple(leaves(plain)), table)
+
+
+def _annotations(masks: Mapping[str, Any]) -> Part:
+    counts = (
+        ("images", "images"),
+        ("images_without_row", "images without a row: not annotated, never negatives"),
+        ("rejected_images", "images whose annotation is doubtful: treated as not annotated"),
+        ("table_images_without_image", "annotated images that are not among the files"),
+        ("rejected_rows", "refused rows"),
+        ("repeated_rows", "repeated rows"),
+    )
+    rows = [(label, number(masks[name])) for name, label in counts if name in masks]
+    matched = mapping(masks, "matched")
+    labels = (
+        ("positives", "with pneumothorax"),
+        ("negatives", "without pneumothorax"),
+        ("several_rows", "with several rows, merged"),
+        ("overlapping", "with overlapping rows, merged by OR"),
+    )
+    rows += [(label, number(matched[name])) for name, label in labels if name in matched]
+    if matched.get("prevalence") is not None:
+        rows.append(("prevalence", percent(matched["prevalence"])))
+    area = matched.get("area_px")
+    if isinstance(area, Mapping):
+        shown = ", ".join(
+            f"{name} {number(area[name], 0)}" for name in ("min", "p5", "median", "p95", "max") if name in area
+        )
+        rows.append(("area of the masks, px", shown))
+    return Part("Annotations", (), tuple(rows))
+
+
+def _refused(title: str, file: str, frame: pd.DataFrame, columns: tuple[str, ...], unit: str) -> Part:
+    if frame.empty:
+        return Part(title, (f"No {unit} was refused.",))
+    note = f"{count_of(len(frame), unit)} refused; all of them stand in data/{file}."
+    if len(frame) > _SHOWN:
+        note += f" The first {_SHOWN} are shown."
+    text = frame[list(columns)].astype("str").head(_SHOWN)
+    rows = tuple(tuple(str(cell) for cell in row) for row in text.itertuples(index=False))
+    return Part(title, (note,), table=Table(title, columns, rows, numeric=False))
+
+
+def _parts(split: Mapping[str, Any]) -> Part:
+    columns: Final = (
+        ("images", "images"),
+        ("positives", "positive"),
+        ("prevalence", "prevalence"),
+        ("patients", "patients"),
+        ("mask_area_median_px", "median mask, px"),
+    )
+    parts = {name: part for name, part in mapping(split, "parts").items() if isinstance(part, Mapping)}
+    rows = tuple(
+        (
+            str(name),
+            *(percent(part.get(key)) if key == "prevalence" else number(part.get(key), 0) for key, _ in columns),
+        )
+        for name, part in parts.items()
+    )
+    notes = [sentence(str(warning)) for warning in split.get("warnings") or ()]
+    unannotated = split.get("unannotated")
+    if unannotated:
+        notes.append(
+            f"{count_of(int(unannotated), 'image')} without annotation in no part: only predicted, never measured."
+        )
+    return Part("Split", tuple(notes), table=Table("Parts of the split", ("", *(name for _, name in columns)), rows))
+
+
+def _leak(split: Mapping[str, Any]) -> Part:
+    names = {"this_split": "this split", "plain_image_split": "a plain split by image of the same data"}
+    rows = tuple(
+        (
+            names.get(str(name), str(name).replace("_", " ")),
+            percent(shares.get("images")),
+            percent(shares.get("positives")),
+        )
+        for name, shares in mapping(split, "leak").items()
+        if isinstance(shares, Mapping)
+    )
+    notes = ["Share of images, and of those with pneumothorax, whose patient also has images in another part."]
+    known = {"metadata": "PatientID of the files", "split.patient_map": "the table split.patient_map"}
+    if split.get("patient_source"):
+        source = str(split["patient_source"])
+        notes.append(f"Patients are known from {known.get(source, source)}; {_patients(split)}.")
+    return Part("Leak between the parts", tuple(notes), table=Table("Leak", ("", "images", "positives"), rows))
+
+
+def _patients(split: Mapping[str, Any]) -> str:
+    patients, most = split.get("patients"), split.get("most_images_of_a_patient")
+    return f"{number(patients)} patients, at most {number(most)} images of one"
+
+
+def _balance(split: Mapping[str, Any]) -> Part:
+    columns: Final = (
+        ("images", "images"),
+        ("positives", "positive"),
+        ("copies", "augmented copies"),
+        ("positive_share", "positive share with copies"),
+        ("label_auc_of_augmentation", "AUC of the label"),
+    )
+    manifests = {name: part for name, part in mapping(split, "manifests").items() if isinstance(part, Mapping)}
+    rows = tuple((str(name), *(number(part.get(key)) for key, _ in columns)) for name, part in manifests.items())
+    note = "AUC of the label: how well a copy's augmentation alone would tell its label; at 0.5 not at all."
+    table = Table("Training samples of each fold", ("", *(label for _, label in columns)), rows)
+    return Part("Balance by augmentation", (note,), table=table)
+
+
+def _submission(submission: pd.DataFrame) -> Part:
+    ids = submission["ImageId"].nunique()
+    marked = submission.loc[submission["EncodedPixels"].str.strip() != "-1", "ImageId"].nunique()
+    note = f"data/submission.csv has {count_of(ids, 'image')}, {marked:,} of them with marked pixels."
+    return Part("Submission", (note if ids else "No image without annotation: data/submission.csv is empty.",))

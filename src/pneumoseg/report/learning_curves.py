@@ -1,0 +1,134 @@
+"""The section on training: curves and kept epochs of every fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from pneumoseg.drawing.charts import Series, line_chart
+from pneumoseg.report.parts import Drawing, Section, Table, number
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import read_json
+
+#: Columns of metrics/train/fold<k>.csv that the curves show: name, label, style.
+_SCORES: Final = (
+    ("val_dice_all", "Dice, all images", "s1"),
+    ("val_dice_pos", "Dice, positives only", "s2"),
+    ("val_sensitivity", "sensitivity", "s3"),
+    ("val_specificity", "specificity", "s4"),
+)
+_LOSSES: Final = (("train_loss", "training", "s1"), ("val_loss", "validation", "s2"))
+_COLUMNS: Final = (
+    ("kept", "kept weights"),
+    ("best_epoch", "best epoch"),
+    ("epochs", "epochs"),
+    ("n_manifest", "training samples"),
+    ("n_validation", "validation images"),
+    ("val_dice_all", "Dice, all"),
+    ("val_all_empty", "all-empty"),
+    ("val_dice_pos", "Dice, positives"),
+    ("val_sensitivity", "sensitivity"),
+    ("val_specificity", "specificity"),
+)
+#: What train.keep did, in words.
+_KEPT: Final = {
+    "best": "Its weights were kept.",
+    "last": "The weights of the last epoch were kept, and the figures of the table are theirs.",
+    "averaged": "Averaged weights were kept, and the figures of the table are theirs.",
+}
+
+
+def training_section(folder: Path, folds: tuple[int, ...]) -> Section:
+    """Curves and figures of the trained folds.
+
+    Args:
+        folder: metrics/train, with fold<k>.json and fold<k>.csv.
+        folds: the trained folds; files of others are left alone.
+
+    Raises:
+        DataError: a file is missing or lacks the column of epochs.
+    """
+    summaries = {fold: _summary(folder / f"fold{fold}.json") for fold in folds}
+    drawings: list[Drawing] = []
+    for fold in folds:
+        drawings += _curves(folder / f"fold{fold}.csv", fold, summaries[fold])
+    return Section(_notes(summaries), tuple(drawings), _table(summaries))
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold the figures of a fold; delete it and run dvc repro")
+    return content
+
+
+def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
+    metrics = sorted(
+        {str(summary["selection_metric"]) for summary in summaries.values() if summary.get("selection_metric")}
+    )
+    notes = [
+        "Validation figures are measured at a plain threshold of 0.5 and at the original size, on images of the fold "
+        "that was left out of training. They chose the epoch, so they flatter; the test figures above do not."
+    ]
+    kept = {str(summary.get("kept", "best")) for summary in summaries.values()}
+    if metrics:
+        notes.append(f"The curves mark the epoch with the best {', '.join(metrics)}. {_KEPT[next(iter(kept))]}")
+    for fold, summary in summaries.items():
+        if summary.get("n_mean_teacher"):
+            notes.append(
+                f"Fold {fold}: {summary['n_mean_teacher']} images without annotation took part through a mean teacher."
+            )
+        if "n_pseudo_positive" in summary:
+            notes.append(
+                f"Fold {fold}: an earlier model's pseudo-labels added {summary['n_pseudo_positive']} positive and "
+                f"{summary['n_pseudo_negative']} negative images; {summary['n_pseudo_unsure']} unsure ones stayed out."
+            )
+        if summary.get("val_collapsed"):
+            state = "no pixel of any" if summary.get("val_marked_share") == 0 else "pixels of every"
+            notes.append(f"Fold {fold} collapsed: its kept weights mark {state} validation image.")
+    return tuple(notes)
+
+
+def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:
+    shown = [(key, label) for key, label in _COLUMNS if any(key in summary for summary in summaries.values())]
+    rows = tuple(
+        (f"fold {fold}", *(number(summary.get(key)) for key, _ in shown)) for fold, summary in summaries.items()
+    )
+    return Table("Kept weights of each fold", ("", *(label for _, label in shown)), rows)
+
+
+def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not there; run the stage that writes it (dvc repro)") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as CSV ({error})") from None
+    if "epoch" not in frame.columns:
+        raise DataError(f"{path}: no column epoch; it has {', '.join(map(str, frame.columns))}: run dvc repro")
+    best = summary.get("best_epoch")
+    empty = summary.get("val_all_empty")
+    scores = [_series(frame, name, label, style) for name, label, style in _SCORES if name in frame.columns]
+    epochs = (float(frame["epoch"].min()), float(frame["epoch"].max()))
+    if isinstance(empty, float | int):
+        scores.append(Series("all-empty Dice", ((epochs[0], float(empty)), (epochs[1], float(empty))), "reference"))
+    losses = [_series(frame, name, label, style) for name, label, style in _LOSSES if name in frame.columns]
+    highest = max((y for line in losses for _, y in line.points), default=1.0)
+    if isinstance(best, int):
+        scores.append(Series(f"best epoch {best}", ((best, 0.0), (best, 1.0)), "s6"))
+        losses.append(Series(f"best epoch {best}", ((best, 0.0), (best, highest)), "s6"))
+    loss_chart = line_chart(losses, f"Loss, fold {fold}", ("epoch", "loss"), y_range=(0.0, highest * 1.04 or 1.0))
+    score_chart = line_chart(scores, f"Validation, fold {fold}", ("epoch", "validation score"), y_range=(0.0, 1.0))
+    return [
+        (score_chart, f"Fold {fold}: validation scores by epoch, beside the Dice of an all-empty prediction."),
+        (loss_chart, f"Fold {fold}: loss by epoch."),
+    ]
+
+
+def _series(frame: pd.DataFrame, name: str, label: str, style: str) -> Series:
+    values = frame[["epoch", name]].dropna()
+    points = tuple((float(x), float(y)) for x, y in zip(values["epoch"], values[name], strict=True))
+    return Series(label, points, style)

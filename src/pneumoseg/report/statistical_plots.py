@@ -1,0 +1,73 @@
+"""Statistical plots of earlier stages, copied into the report with a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import atomic_path
+
+#: Captions by folder and name; a plot that is not among them is called by its name.
+_CAPTIONS: Final = {
+    "plots/roc": "ROC of the image probability on the test images.",
+    "plots/precision_recall": "Precision and recall of the image probability on the test images.",
+    "plots/reliability": "Reliability: share with pneumothorax among images of like probability.",
+    "plots/dice_by_size": "Dice of each test image with pneumothorax by the area of its true mask.",
+    "tune/thresholds": "Validation scores by mask threshold.",
+    "tune/surface": "Validation score by threshold and area: the surface on which the rule was chosen.",
+    "explore/counts": "Images by label, sex and view position.",
+    "explore/incidence": "Share with pneumothorax by age and sex.",
+    "explore/masks": "Area and components of the masks.",
+    "explore/heat_map": "Where masks lie: mean coverage of each place.",
+    "explore/correlation": "Correlation of age, sex, view position and pneumothorax.",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of the report: address relative to its folder, width and height in pixels."""
+
+    path: str
+    caption: str
+    width: int
+    height: int
+
+
+def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequence[str] = ()) -> tuple[Plot, ...]:
+    """Copy the PNG files of a folder to ``out``/plots, in the order of their names.
+
+    Args:
+        source: folder of plots, such as metrics/explore.
+        out: the report's folder.
+        only: names without suffix; empty for all.
+        leave: names to leave out.
+
+    Raises:
+        DataError: the folder or a wanted plot is missing, or a file is no picture.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source}: not there; run the stage that writes it (dvc repro)")
+    wanted = [source / f"{name}.png" for name in only] or sorted(source.glob("*.png"))
+    return tuple(_copy(path, out) for path in wanted if path.stem not in leave)
+
+
+def _copy(path: Path, out: Path) -> Plot:
+    if not path.is_file():
+        raise DataError(f"{path}: not there; run the stage that writes it (dvc repro)")
+    content = path.read_bytes()
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise DataError(f"{path}: not a readable PNG; delete it and run dvc repro")
+    folder = path.parent.name
+    name = f"plots/{folder}-{path.name}"
+    with atomic_path(out / name) as temporary:
+        temporary.write_bytes(content)
+    caption = _CAPTIONS.get(f"{folder}/{path.stem}", f"{path.stem.replace('_', ' ').capitalize()}.")
+    return Plot(quote(name), caption, image.shape[1], image.shape[0])

@@ -1,0 +1,84 @@
+"""The manifest's augmented images as files, for inspection and for tools that want a folder; training reads none."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pneumoseg.augment import Augmenter
+from pneumoseg.config.augment import AugmentParams
+from pneumoseg.shared import interruption
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import digest_bytes, fresh_dir, write_png
+from pneumoseg.shared.workers import available_cores, run_all
+from pneumoseg.split.pairs import load_pair
+
+_FEW = 64  # rows for which starting processes costs more than it brings
+
+
+def materialize(
+    manifest: pd.DataFrame,
+    images: Path,
+    masks: Path,
+    out: Path,
+    augment_params: AugmentParams,
+    seed: int,
+    workers: int | None,
+) -> None:
+    """Write images/<image_id>__<copy>.png and masks/<image_id>__<copy>.png for every row of a manifest.
+
+    The recipe of the row is applied once, at the size of the image's PNG, 8 bit; augment.online is not, since it
+    differs by epoch. Masks are 0 and 255, and all 0 for negatives. The draw of a row depends on split.seed, image,
+    copy and recipe alone: it is one example, not the draw of any epoch of training.
+
+    Args:
+        manifest: columns image_id, augmentation, copy.
+        images: folder of PNG images.
+        masks: folder of PNG masks.
+        out: a folder, emptied first.
+        augment_params: section augment.
+        seed: split.seed.
+        workers: processes; 0 or 1: none but this one, None: one for each core. The files are the same.
+
+    Raises:
+        DataError: an image is missing or damaged, or a process died twice on the same one.
+    """
+    fresh_dir(out)
+    (out / "images").mkdir()
+    (out / "masks").mkdir()
+    augmenter = Augmenter(augment_params.model_copy(update={"online": None}))
+    rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
+    task = _Task(augmenter, images, masks, out, seed)
+    count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
+    with interruption.held(), closing(run_all(task, rows, _crashed, count if count > 1 else 0)) as done:
+        for _ in tqdm(done, total=len(rows), desc="augmented pairs", unit="image", mininterval=1):
+            pass
+
+
+def _crashed(row: tuple[str, str, int]) -> None:
+    raise DataError(
+        f"image {row[0]}: the process that augmented it ({row[1]}) died, twice; is memory short? lower runtime.workers"
+    )
+
+
+class _Task:
+    """One row; a class and not a closure, so that it can go to another process."""
+
+    def __init__(self, augmenter: Augmenter, images: Path, masks: Path, out: Path, seed: int) -> None:
+        self._augmenter, self._images, self._masks, self._out, self._seed = augmenter, images, masks, out, seed
+
+    def __call__(self, row: tuple[str, str, int]) -> None:
+        image_id, recipe, copy = row
+        image, mask = load_pair(self._images, self._masks, image_id, None)
+        image, mask = self._augmenter(recipe, image, mask, row_seed(self._seed, image_id, recipe, copy))
+        write_png(self._out / "images" / f"{image_id}__{copy}.png", image)
+        write_png(self._out / "masks" / f"{image_id}__{copy}.png", np.where(mask > 127, 255, 0).astype(np.uint8))
+
+
+def row_seed(seed: int, image_id: str, recipe: str, copy: int) -> int:
+    """A seed for one row, whatever the order of rows."""
+    return int(digest_bytes(str(seed).encode(), image_id.encode(), recipe.encode(), str(copy).encode())[:16], 16)

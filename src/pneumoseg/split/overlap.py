@@ -1,0 +1,70 @@
+"""Which images of an external set are no strangers: the same radiograph, or the same patient, is in data.root too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import FOLDS, METADATA, read_table
+from pneumoseg.split.similarity import SIMILAR
+
+#: How an image is known, the surest first: equal SOPInstanceUID, equal pixels, the same small picture, equal PatientID.
+REASONS: Final = ("id", "pixels", "similar", "patient")
+#: What the image of data.root is for, the gravest first: networks learnt from it, or epoch and rule were chosen on it;
+#: it has no annotation or split left it out; it is a test image.
+PARTS: Final = ("training", "other", "test")
+
+
+def find_shared(site: Layout, metadata_csv: Path, folds_csv: Path) -> pd.DataFrame:
+    """The set's annotated images that data.root has too, or whose patient is there.
+
+    Patients are compared by the keyed hash of their PatientID, so where a set has new numbers for old patients they
+    cannot be known again, and two hospitals that number alike seem to share them. Phantoms' numbers are left out of
+    this: every set of phantoms counts from the start.
+
+    Args:
+        site: the set, extracted.
+        metadata_csv: data/metadata.csv.
+        folds_csv: data/splits/folds.csv.
+
+    Returns:
+        Columns image_id, reason (of REASONS), part (of PARTS): for each such image its gravest part, and for that the
+        surest reason; sorted by image_id.
+    """
+    mine = read_table(site.metadata, METADATA)
+    mine = mine[mine["image_id"].isin(read_table(site.folds, FOLDS)["image_id"])]
+    theirs = read_table(metadata_csv, METADATA)
+    folds = read_table(folds_csv, FOLDS).set_index("image_id")["fold"]
+    theirs["part"] = [
+        "other" if fold is None else "test" if fold == "test" else "training"
+        for fold in map(folds.to_dict().get, theirs["image_id"])
+    ]
+    part = dict(zip(theirs["image_id"], theirs["part"], strict=True))
+    similar = read_table(site.similar, SIMILAR)
+    pairs = {
+        "id": [(image_id, part[image_id]) for image_id in mine["image_id"] if image_id in part],
+        "pixels": _equal(mine, theirs, "pixels_sha256"),
+        "similar": [
+            (image_id, part[other])
+            for image_id, other in zip(similar["image_id"], similar["other_image_id"], strict=True)
+            if other in part
+        ],
+        "patient": _equal(mine[mine["phantom"] != 1], theirs[theirs["phantom"] != 1], "patient_id"),
+    }
+    found: dict[str, tuple[int, int]] = {}
+    for reason, images in pairs.items():
+        for image_id, place in images:
+            rank = (PARTS.index(place), REASONS.index(reason))
+            found[image_id] = min(found.get(image_id, rank), rank)
+    rows = [(image_id, REASONS[reason], PARTS[place]) for image_id, (place, reason) in sorted(found.items())]
+    return pd.DataFrame(rows, columns=["image_id", "reason", "part"])
+
+
+def _equal(mine: pd.DataFrame, theirs: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """Image id of the set and part of data.root for equal values of a column; an empty one is no value."""
+    places = theirs.loc[theirs[column] != "", [column, "part"]].drop_duplicates()
+    joined = mine.merge(places, on=column)
+    return list(zip(joined["image_id"], joined["part"], strict=True))

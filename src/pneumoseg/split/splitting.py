@@ -1,0 +1,170 @@
+"""The stage split: from tables of images and annotations to folds, manifests, their figures and a contact sheet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from pneumoseg.config.augment import AugmentParams
+from pneumoseg.config.split import SplitParams
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, UNLABELLED, Columns, read_table, write_table
+from pneumoseg.split.contact_sheet import choose_example, write_contact_sheet
+from pneumoseg.split.description import (
+    area_px,
+    count_patients,
+    describe_manifest,
+    describe_parts,
+    find_warnings,
+    leak,
+)
+from pneumoseg.split.folds import EXCLUDED, TEST, make_folds, read_test_list
+from pneumoseg.split.manifest import training_manifest
+from pneumoseg.split.materialized import materialize
+from pneumoseg.split.patients import Patients, find_patients
+
+EXCLUDED_TABLE: Columns = {"image_id": "text", "patient": "text", "reason": "text"}
+
+logger = logging.getLogger(__name__)
+
+
+def split(
+    metadata: Path,
+    annotations: Path,
+    images: Path,
+    masks: Path,
+    out: Path,
+    metrics: Path,
+    params: SplitParams,
+    augment_params: AugmentParams,
+    workers: int | None,
+) -> None:
+    """Divide the annotated images and write folds.csv, excluded.csv, train_fold<k>.csv and augmentations.png.
+
+    Beside each manifest, unlabelled_fold<k>.csv lists the images without annotation that a network of this fold may
+    learn from.
+
+    Args:
+        metadata: data/metadata.csv.
+        annotations: data/annotations.csv.
+        images: folder of PNG images.
+        masks: folder of PNG masks.
+        out: data/splits, written anew.
+        metrics: metrics/split.json.
+        params: section split.
+        augment_params: section augment.
+        workers: processes that write materialised pairs; changes no file.
+
+    Raises:
+        DataError: a table is missing or contradicts another, or too few patients for so many folds.
+    """
+    table, patients = load_images(metadata, annotations, params)
+    described = read_table(metadata, METADATA)
+    known = described["image_id"]
+    listed = None
+    if params.test_list is not None:
+        listed = read_test_list(Path(params.test_list), set(table["image_id"]), set(known))
+    table["fold"] = make_folds(table, params, listed)
+    by_image = make_folds(table.assign(patient=table["image_id"]), params, listed)
+    manifests = {fold: training_manifest(_pool(table, fold), params, fold) for fold in range(params.folds)}
+    warnings = find_warnings(table, patients, manifests, params)
+    for warning in warnings:
+        logger.warning("warning: %s", warning)
+
+    fresh_dir(out)
+    inside = table["fold"] != EXCLUDED
+    write_table(out / "folds.csv", table.loc[inside, list(FOLDS)], FOLDS)
+    excluded = table.loc[~inside, ["image_id", "patient"]].assign(reason="patient is in split.test_list")
+    write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
+    everybody = find_patients(described, None if params.patient_map is None else Path(params.patient_map)).of_image
+    for fold, manifest in manifests.items():
+        write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
+        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(everybody, table, fold), UNLABELLED)
+    _write_pictures(table, manifests, images, masks, out, params, augment_params, workers)
+    content = {
+        "images": len(table),
+        "positives": int(table["pneumothorax"].sum()),
+        "prevalence": float(table["pneumothorax"].mean()),
+        "unannotated": len(known) - len(table),
+        "excluded": int((~inside).sum()),
+        "phantoms": int(table["phantom"].eq(1).sum()),
+        **count_patients(table),
+        "patient_source": "metadata" if params.patient_map is None else "split.patient_map",
+        "patient_map_sha256": patients.map_sha256,
+        "patient_map_rows_unused": patients.map_rows_unused,
+        "images_without_patient": patients.images_without,
+        "parts": describe_parts(table),
+        "leak": {"this_split": leak(table, table["fold"]), "plain_image_split": leak(table, by_image)},
+        "manifests": {f"fold{fold}": describe_manifest(manifest) for fold, manifest in manifests.items()},
+        "warnings": warnings,
+    }
+    write_json(metrics, content)
+
+
+def load_images(metadata: Path, annotations: Path, params: SplitParams) -> tuple[pd.DataFrame, Patients]:
+    """The annotated images, sorted by id, with patient, label, area and view; and where the patients are known from.
+
+    Raises:
+        DataError: an id stands twice, an annotation has no image, or nothing is annotated.
+    """
+    described, labelled = read_table(metadata, METADATA), read_table(annotations, ANNOTATIONS)
+    for path, frame in ((metadata, described), (annotations, labelled)):
+        twice = frame.loc[frame["image_id"].duplicated(), "image_id"]
+        if len(twice):
+            raise DataError(f"{path}: image {twice.iloc[0]} has two rows; run the stage that writes it (dvc repro)")
+    lost = sorted(set(labelled["image_id"]) - set(described["image_id"]))
+    if lost:
+        raise DataError(f"{annotations}: image {lost[0]} is not in {metadata}; run dvc repro masks")
+    labelled = labelled[labelled["annotated"] == 1]
+    if labelled.empty or labelled["pneumothorax"].isna().any():
+        raise DataError(f"{annotations}: no annotated image, or one without a label; check data.annotations")
+    table = labelled.merge(described[["image_id", "patient_id", "view_position", "phantom"]], on="image_id")
+    patients = find_patients(table, None if params.patient_map is None else Path(params.patient_map))
+    table = table.sort_values("image_id", ignore_index=True)
+    table["patient"] = table["image_id"].map(patients.of_image)
+    table["pneumothorax"] = table["pneumothorax"].astype("int64")
+    return table.assign(area_px=area_px(table)), patients
+
+
+def unlabelled_pool(everybody: Mapping[str, str], table: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """Images without annotation, but none of a patient whose images judge this fold or test it.
+
+    Args:
+        everybody: the patient of every image of data/metadata.csv.
+        table: the annotated images with their fold.
+        fold: the fold that is left out.
+
+    Returns:
+        image_id, sorted.
+    """
+    judged = {everybody[image] for image in table.loc[table["fold"].isin([TEST, str(fold)]), "image_id"]}
+    free = everybody.keys() - set(table["image_id"])
+    return pd.DataFrame({"image_id": sorted(image for image in free if everybody[image] not in judged)}, dtype="str")
+
+
+def _pool(table: pd.DataFrame, fold: int) -> pd.DataFrame:
+    return table[~table["fold"].isin([TEST, EXCLUDED, str(fold)])]
+
+
+def _write_pictures(
+    table: pd.DataFrame,
+    manifests: dict[int, pd.DataFrame],
+    images: Path,
+    masks: Path,
+    out: Path,
+    params: SplitParams,
+    augment_params: AugmentParams,
+    workers: int | None,
+) -> None:
+    example = choose_example(_pool(table, params.train_folds[0]))
+    phantom = bool(table.set_index("image_id")["phantom"].eq(1)[example])
+    write_contact_sheet(out / "augmentations.png", example, images, masks, augment_params, params.seed, phantom)
+    if not params.materialize:
+        return
+    for fold in params.train_folds:
+        folder = out / "materialized" / f"fold{fold}"
+        materialize(manifests[fold], images, masks, folder, augment_params, params.seed, workers)

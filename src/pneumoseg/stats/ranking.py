@@ -1,0 +1,116 @@
+"""How well the image probability ranks images with pneumothorax above those without: ROC and precision-recall.
+
+All functions take weights, so that a bootstrap resample is a row of weights. Images of equal probability are one step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap, percentile_interval, perfect_interval
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def _steps(scores: Floats, positive: Bools, weights: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Weight of positives and negatives at each distinct score, highest score first: two (b, G)."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    sorted_weights = weights[:, order].astype(np.float64)
+    labels = positive[order]
+    hits = np.add.reduceat(sorted_weights * labels, starts, axis=1)
+    false_calls = np.add.reduceat(sorted_weights * ~labels, starts, axis=1)
+    return hits, false_calls
+
+
+def weighted_auc(scores: Floats, positive: Bools, weights: NDArray[np.int64]) -> Floats:
+    """Area under the ROC curve, ties counted half (Mann-Whitney).
+
+    Args:
+        scores: (N,) image probabilities.
+        positive: (N,) truth.
+        weights: (b, N) how often each image counts.
+
+    Returns:
+        (b,) areas; NaN where a class is missing.
+    """
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    hits, false_calls = _steps(scores, positive, weights)
+    better = np.cumsum(hits, axis=1) - hits / 2  # positives ranked above each step's negatives, ties half
+    pairs = hits.sum(axis=1) * false_calls.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.where(pairs > 0, (better * false_calls).sum(axis=1) / pairs, np.nan)
+
+
+def weighted_average_precision(scores: Floats, positive: Bools, weights: NDArray[np.int64]) -> Floats:
+    """Average precision, the sum of precision x gain in recall over distinct scores (no interpolation).
+
+    Arguments as in weighted_auc.
+
+    Returns:
+        (b,) values; NaN where no image is positive.
+    """
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    hits, false_calls = _steps(scores, positive, weights)
+    called = np.cumsum(hits + false_calls, axis=1)
+    precision = np.cumsum(hits, axis=1) / np.where(called == 0, 1.0, called)
+    total = hits.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, (precision * hits).sum(axis=1) / total, np.nan)
+
+
+def auc_with_interval(scores: Floats, positive: Bools, bootstrap: PatientBootstrap) -> tuple[float, Interval]:
+    """AUC and its interval over patients.
+
+    Where every positive image is above every negative one, resampling would give a width of zero. Pairs of one positive
+    and one negative patient, each patient used once, are then independent draws that all were right, and the exact
+    interval of that proportion is given.
+    """
+    value = float(weighted_auc(scores, positive, np.ones((1, len(scores)), np.int64))[0])
+    if value == 1.0:
+        pairs = min(len(np.unique(bootstrap.patients[positive])), len(np.unique(bootstrap.patients[~positive])))
+        return value, perfect_interval(pairs)
+    if np.isnan(value):
+        return value, UNKNOWN
+    return value, percentile_interval(bootstrap.statistic(lambda weights: weighted_auc(scores, positive, weights)))
+
+
+def average_precision_with_interval(
+    scores: Floats, positive: Bools, bootstrap: PatientBootstrap
+) -> tuple[float, Interval]:
+    """Average precision and its interval over patients; no interval where the ranking is perfect."""
+    value = float(weighted_average_precision(scores, positive, np.ones((1, len(scores)), np.int64))[0])
+    if np.isnan(value) or value == 1.0:
+        return value, UNKNOWN
+    replicates = bootstrap.statistic(lambda weights: weighted_average_precision(scores, positive, weights))
+    return value, percentile_interval(replicates)
+
+
+def roc_curve(scores: Floats, positive: Bools) -> tuple[Floats, Floats, Floats]:
+    """Points of the ROC curve: false positive rate, sensitivity and probability threshold, from (0, 0) to (1, 1).
+
+    Empty where a class is missing. The first threshold is infinite.
+    """
+    if positive.all() or not positive.any():
+        return np.empty(0), np.empty(0), np.empty(0)
+    hits, false_calls = _steps(scores, positive, np.ones((1, len(scores)), np.int64))
+    sensitivity = np.concatenate([[0.0], np.cumsum(hits[0]) / hits.sum()])
+    false_rate = np.concatenate([[0.0], np.cumsum(false_calls[0]) / false_calls.sum()])
+    return false_rate, sensitivity, np.concatenate([[np.inf], np.unique(scores)[::-1]])
+
+
+def precision_recall_curve(scores: Floats, positive: Bools) -> tuple[Floats, Floats, Floats]:
+    """Points of the precision-recall curve: recall, precision and probability threshold, in rising order of recall.
+
+    Empty where no image is positive.
+    """
+    if not positive.any():
+        return np.empty(0), np.empty(0), np.empty(0)
+    hits, false_calls = _steps(scores, positive, np.ones((1, len(scores)), np.int64))
+    found = np.cumsum(hits[0])
+    return found / hits.sum(), found / np.cumsum(hits[0] + false_calls[0]), np.unique(scores)[::-1]

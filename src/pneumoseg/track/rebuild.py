@@ -1,0 +1,267 @@
+"""Rows rebuilt from files: after ``dvc pull``, after mlflow.db was deleted, for experiments that came from the cache.
+
+What is rebuilt is what dvc.lock can vouch for (see provenance). Times and memory are in no file and do not come back.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pneumoseg.config import Params, parse_params
+from pneumoseg.shared import revisions
+from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
+from pneumoseg.shared.files import read_json
+from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.shared.revisions import Revision
+from pneumoseg.track.evidence import REPORT, record_evaluation, record_external, record_pages
+from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
+from pneumoseg.track.rows import (
+    Configuration,
+    find_fold_runs,
+    find_row,
+    git_tags,
+    log_training,
+    open_row,
+    record_fold,
+)
+from pneumoseg.track.store import FAILURES, Store, close_dead_runs, first_line, open_store, shown
+
+PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages")
+DATA_TABLES = ("data/metadata.csv", "data/annotations.csv")
+
+
+@dataclass
+class Outcome:
+    """What became of one revision.
+
+    Attributes:
+        source: its name; ``workspace``.
+        done: what was put into MLflow; empty where everything was there.
+        skipped: what could not be vouched for, and why.
+    """
+
+    source: str
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def rebuild(root: Path, params: Params, sources: Sequence[Revision | None]) -> list[Outcome]:
+    """Rebuild the missing rows of revisions; None stands for the workspace.
+
+    Args:
+        root: the repository, with .dvc/.
+        params: of the workspace; only section tracking counts.
+        sources: which revisions.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    if not params.tracking.enabled:
+        raise TrackingError("tracking.enabled is false in params.yaml: set it to true to rebuild rows")
+    store = open_store(root, params.tracking)
+    outcomes = []
+    try:
+        close_dead_runs(store)
+        for revision in sources:
+            outcome = Outcome("workspace" if revision is None else revision.name)
+            outcomes.append(outcome)
+            try:
+                _rebuild(store, root, params, revision, outcome)
+            except (DataError, ParameterError) as error:
+                outcome.skipped.append(str(error))
+    except FAILURES as error:
+        raise TrackingError(
+            f"MLflow at {shown(store.uri)} failed ({first_line(error)}); mend it and run pneumoseg track again"
+        ) from error
+    return outcomes
+
+
+def _rebuild(store: Store, root: Path, current: Params, revision: Revision | None, outcome: Outcome) -> None:
+    sha = None if revision is None else revision.sha
+    every = revisions.lock(root, sha)
+    if not any(name.startswith("train@") for name in every):
+        outcome.skipped.append("nothing has been trained yet")
+        return
+    with _exported(root, sha, PIPELINE) as folder:
+        params = _params(folder, current, every)
+        stages = current_stages(every, params.split.train_folds, params.evaluate.external)
+        changed = changed_code(root, sha, stages, folder)
+        if changed:
+            outcome.skipped.append(f"code has changed since the stages ran ({', '.join(changed)}): dvc repro first")
+            return
+        trained = [f"train@{fold}" for fold in params.split.train_folds]
+        fault = _fault(root, sha, stages, trained)
+        if fault:
+            outcome.skipped.append(f"training: {fault}")
+            return
+        tested = _fault(root, sha, stages, [*trained, "tune", "evaluate"])
+        runs = [f"data/models/fold{fold}/run.json" for fold in params.split.train_folds]
+        lacking = revisions.export(root, sha, runs, folder)
+        if lacking:
+            outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
+            return
+        # One by one: dvc.lock also names metrics of folds and external sets that are gone.
+        metrics = sorted(out for stage in stages.values() for out in stage.outs if out.startswith("metrics/"))
+        revisions.export(root, sha, [*DATA_TABLES, *metrics], folder)
+        configuration = Configuration.of(folder, params, _tags(root, revision))
+        _record(store, configuration, outcome)
+        if tested:
+            outcome.skipped.append(f"test metrics: {tested}")
+        else:
+            _record_test(store, root, sha, configuration, outcome)
+            _record_external(store, root, sha, stages, configuration, outcome)
+            _record_pages(store, root, sha, stages, configuration, outcome)
+        row = find_row(store, configuration.key)
+        if outcome.done and row is not None:
+            store.client.set_tag(row.info.run_id, "rebuilt", "true")  # its times are not those of the training
+            store.client.set_terminated(row.info.run_id, "FINISHED")
+
+
+def _params(folder: Path, current: Params, stages: dict[str, LockedStage]) -> Params:
+    """The parameters that the outputs were made with; section tracking is the workspace's."""
+    content = YAML(typ="safe").load(folder / "params.yaml")
+    folds = stages["predict"].params.get("split.train_folds") if "predict" in stages else None
+    if folds is not None:
+        content["split"]["train_folds"] = folds
+    if "evaluate" in stages and "evaluate" in stages["evaluate"].params:
+        content["evaluate"]["external"] = stages["evaluate"].params["evaluate"].get("external", {})
+    sets = content["evaluate"].get("external", {})
+    considered = current_stages(stages, content["split"]["train_folds"], sets)
+    merged = locked_params(content, considered)
+    merged |= {name: getattr(current, name).model_dump(mode="json") for name in ("tracking", "runtime")}
+    return parse_params(merged, "dvc.lock")
+
+
+def _fault(root: Path, sha: str | None, stages: dict[str, LockedStage], names: Sequence[str]) -> str | None:
+    """Why the outputs of stages cannot be recorded; None where they can."""
+    absent = [name for name in names if name not in stages]
+    if absent:
+        return f"stage {', '.join(absent)} has not run"
+    link = broken_link(root, stages, names)
+    if link:
+        return f"{link}: dvc repro first"
+    changed = [path for name in names for path in changed_outputs(root, sha, stages[name], "metrics/")]
+    return f"{', '.join(changed)}: not as the stage wrote it; dvc repro first" if changed else None
+
+
+def _tags(root: Path, revision: Revision | None) -> dict[str, str]:
+    if revision is None:
+        return git_tags(root)
+    tags = {"mlflow.source.git.commit": revision.sha, "git.dirty": "false"}
+    if revision.experiment:
+        tags |= {"dvc.exp_name": revision.experiment, "dvc.baseline_rev": revision.baseline or ""}
+    return tags
+
+
+def _record(store: Store, configuration: Configuration, outcome: Outcome) -> None:
+    """The row, and a run for each fold that MLflow does not know."""
+    keys: dict[int, str] = {}
+    for fold in configuration.params.split.train_folds:
+        run = read_json(configuration.root / f"data/models/fold{fold}/run.json")
+        keys[fold] = str(run["train_key"])
+        if any("complete" in known.data.tags for known in find_fold_runs(store, keys[fold])):
+            continue
+        with record_fold(store, configuration, fold, keys[fold], strict=True) as record:
+            curves = read_curves(configuration.root / f"metrics/train/fold{fold}.csv")
+            record.finish(read_json(configuration.root / f"metrics/train/fold{fold}.json"), {}, curves)
+        outcome.done.append(f"fold {fold}")
+    if find_row(store, configuration.key) is None:
+        row, _ = open_row(store, configuration)
+        log_training(store, row, keys)
+        outcome.done.append("row")
+
+
+def _record_test(store: Store, root: Path, sha: str | None, configuration: Configuration, outcome: Outcome) -> None:
+    row = find_row(store, configuration.key)
+    if row is None:
+        raise TrackingError(f"the row of {configuration.key} vanished while it was rebuilt; run pneumoseg track again")
+    wanted = ["data/submission.csv"]
+    logs_model = configuration.params.tracking.log_model and "recorded.model" not in row.data.tags
+    if logs_model:
+        wanted += [f"data/models/fold{fold}" for fold in configuration.params.split.train_folds]
+    lacking = revisions.export(root, sha, wanted, configuration.root)
+    if lacking:
+        outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
+    with_model = logs_model and not set(wanted[1:]) & set(lacking)
+    if record_evaluation(store, configuration, row.info.run_id, with_model=with_model):
+        outcome.done.append("test metrics")
+    if with_model:
+        outcome.done.append("model")
+
+
+def _record_external(
+    store: Store,
+    root: Path,
+    sha: str | None,
+    stages: dict[str, LockedStage],
+    configuration: Configuration,
+    outcome: Outcome,
+) -> None:
+    row = find_row(store, configuration.key)
+    names = [f"external_evaluate@{name}" for name in configuration.params.evaluate.external]
+    if row is None or not names:
+        return
+    fault = _fault(root, sha, stages, names)
+    if fault:
+        outcome.skipped.append(f"external sets: {fault}")
+    elif record_external(store, configuration, row.info.run_id):
+        outcome.done.append("external sets")
+
+
+def _record_pages(
+    store: Store,
+    root: Path,
+    sha: str | None,
+    stages: dict[str, LockedStage],
+    configuration: Configuration,
+    outcome: Outcome,
+) -> None:
+    row = find_row(store, configuration.key)
+    if row is None or "recorded.report" in row.data.tags or "report" not in stages:
+        return
+    fault = broken_link(root, stages, ["report"])
+    if fault or revisions.export(root, sha, [str(REPORT)], configuration.root):
+        outcome.skipped.append(f"report: {fault or 'not in the cache of DVC: dvc pull first'}")
+    elif record_pages(store, configuration, row.info.run_id):
+        outcome.done.append("report")
+
+
+@contextmanager
+def _exported(root: Path, sha: str | None, paths: Sequence[str]) -> Iterator[Path]:
+    """A temporary folder with files of the revision."""
+    with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
+        folder = Path(name)
+        lacking = set(revisions.export(root, sha, paths, folder)) & {"params.yaml", "dvc.yaml", "dvc.lock"}
+        if lacking:
+            raise DataError(f"no {', '.join(sorted(lacking))} in this revision")
+        yield folder
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics/train/fold<k>.csv: numbers as numbers, empty cells left out, text as it is.
+
+    Raises:
+        DataError: the file is missing or has no column epoch.
+    """
+    if not path.is_file():
+        raise DataError(f"{path.name}: not there; run dvc repro train")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: _number(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    if not all("epoch" in row for row in rows):
+        raise DataError(f"{path.name}: no column epoch; run dvc repro train")
+    return rows
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell

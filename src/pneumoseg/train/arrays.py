@@ -1,0 +1,132 @@
+"""8-bit resized radiographs and masks in memory-mapped arrays: decoded and resized once for each size."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoseg.networks.preparation import resize_image, resize_mask
+from pneumoseg.shared.files import read_png
+from pneumoseg.train.pseudo_labels import PseudoLabels, no_pseudo_labels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Radiographs and soft masks at one size; picklable, and opened anew in each worker process.
+
+    ``masks`` holds positives only; every other image has an empty mask.
+    """
+
+    folder: Path
+    size_px: int
+    image_rows: dict[str, int]
+    mask_rows: dict[str, int]
+
+    @cached_property
+    def _images(self) -> NDArray[np.uint8]:
+        return _open(self.folder / "images.npy")
+
+    @cached_property
+    def _masks(self) -> NDArray[np.uint8]:
+        return _open(self.folder / "masks.npy")
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = ("folder", "size_px", "image_rows", "mask_rows")
+        return {name: self.__dict__[name] for name in fields}
+
+    def image(self, image_id: str) -> NDArray[np.uint8]:
+        """The radiograph, (size_px, size_px) uint8."""
+        return cast(NDArray[np.uint8], self._images[self.image_rows[image_id]])
+
+    def mask(self, image_id: str) -> NDArray[np.uint8]:
+        """The share of each pixel that the mask covers, (size_px, size_px) uint8, 255 is all of it."""
+        row = self.mask_rows.get(image_id)
+        if row is None:
+            return np.zeros((self.size_px, self.size_px), np.uint8)
+        return cast(NDArray[np.uint8], self._masks[row])
+
+
+def build_arrays(
+    images: Path,
+    masks: Path,
+    image_ids: Sequence[str],
+    size_px: int,
+    cache: Path,
+    digest: str,
+    pseudo: PseudoLabels | None = None,
+) -> ImageArrays:
+    """Decode and resize ``image_ids`` once; a later call with the same digest and size opens what is there.
+
+    Args:
+        images: folder of PNG radiographs.
+        masks: folder of PNG masks, of positives only.
+        image_ids: which images, in the order of the array's rows.
+        size_px: rows and columns of the arrays.
+        cache: folder for the arrays; all of it may be deleted at any time.
+        digest: of the files that go in.
+        pseudo: masks of images that have none in ``masks``.
+    """
+    pseudo = pseudo or no_pseudo_labels()
+    positives = [image_id for image_id in image_ids if image_id in pseudo.maps or (masks / f"{image_id}.png").is_file()]
+
+    def read_image(image_id: str) -> NDArray[np.uint8]:
+        return resize_image(read_png(images / f"{image_id}.png"), size_px)
+
+    def read_mask(image_id: str) -> NDArray[np.uint8]:
+        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(masks / f"{image_id}.png")
+        return resize_mask(mask, size_px)
+
+    folder = cache / f"{digest}-{size_px}"
+    if not folder.is_dir():
+        logger.info("decoding %d radiographs to %d x %d", len(image_ids), size_px, size_px)
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as name:
+            building = Path(name) / "arrays"
+            building.mkdir()
+            _fill(building / "images.npy", image_ids, size_px, read_image)
+            _fill(building / "masks.npy", positives, size_px, read_mask)
+            try:
+                building.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process has just built the same
+                    raise
+    return ImageArrays(
+        folder,
+        size_px,
+        {image_id: row for row, image_id in enumerate(image_ids)},
+        {image_id: row for row, image_id in enumerate(positives)},
+    )
+
+
+def _fill(path: Path, image_ids: Sequence[str], size_px: int, read: Callable[[str], NDArray[np.uint8]]) -> None:
+    shape = (len(image_ids), size_px, size_px)
+    if not image_ids:
+        np.save(path, np.zeros(shape, np.uint8))
+        return
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+    def fill(row: int) -> None:
+        array[row] = read(image_ids[row])
+
+    # Threads: OpenCV leaves the interpreter lock while it decodes and resizes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(fill, range(len(image_ids))):
+            pass
+    array.flush()
+
+
+def _open(path: Path) -> NDArray[np.uint8]:
+    array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return array

@@ -1,0 +1,219 @@
+"""Train one fold: from its data to weights, curves and a summary."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+
+from pneumoseg.augment import Augmenter
+from pneumoseg.config.augment import AugmentParams
+from pneumoseg.config.model import ModelParams
+from pneumoseg.config.runtime import RuntimeParams
+from pneumoseg.config.train import TrainParams
+from pneumoseg.networks.factory import build_model, check_size, freeze_unused
+from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.storage import save_model
+from pneumoseg.shared.devices import choose_device, choose_precision
+from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.files import atomic_path, fresh_dir, write_json
+from pneumoseg.shared.seeds import derive_seed
+from pneumoseg.train.arrays import ImageArrays, build_arrays
+from pneumoseg.train.averaging import Weights
+from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
+from pneumoseg.train.fold_data import FoldData
+from pneumoseg.train.loop import OnEpoch, Result, Trainer
+from pneumoseg.train.resume import Checkpoint
+from pneumoseg.train.teacher import MeanTeacher
+from pneumoseg.train.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """What training a fold gives: the model with the kept weights, the curves, a summary of the figures of those.
+
+    ``others`` are the weights of further good epochs (train.checkpoints), the next best first.
+    ``timing`` (seconds, images a second, share of time spent waiting for data, peak memory in GiB) goes to tracking
+    only: it is never an output of the pipeline.
+    """
+
+    model: SegmentationModel
+    model_params: ModelParams
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    timing: dict[str, float]
+    others: list[Weights]
+
+
+def train_fold(
+    data: FoldData,
+    model_params: ModelParams,
+    params: TrainParams,
+    augment: AugmentParams,
+    runtime: RuntimeParams,
+    *,
+    scratch: Path,
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch,
+) -> TrainedFold:
+    """Train, and put the best weights into the model that is saved.
+
+    Args:
+        data: what to train and validate on.
+        model_params: section model.
+        params: section train.
+        augment: section augment.
+        runtime: section runtime.
+        scratch: folder for the memory-mapped arrays; may be deleted at any time.
+        checkpoint: where an unfinished run is kept.
+        on_epoch: called after every epoch.
+    """
+    started = time.perf_counter()
+    fabric = make_fabric(params, runtime)
+    torch.manual_seed(derive_seed(params.seed, "weights"))
+    model = build_model(model_params)
+    _fit(model, params, runtime)
+    if params.synchronise_batch_norm and fabric.world_size > 1:
+        model = cast(SegmentationModel, synchronise_batch_norms(model, choose_device(runtime.device)))
+    timings: list[Mapping[str, float]] = []
+
+    def arrays(size_px: int) -> ImageArrays:
+        return build_arrays(data.images, data.masks, data.image_ids, size_px, scratch, data.digest, data.pseudo)
+
+    def noted(number: int, row: Mapping[str, Any], timing: Mapping[str, float]) -> None:
+        timings.append(timing)
+        on_epoch(number, row, timing)
+
+    trainer = Trainer(
+        fabric,
+        model,
+        params,
+        data.manifest,
+        arrays,
+        Augmenter(augment),
+        Validation(data.validation_ids, data.images, data.masks, params.batch_size),
+        checkpoint,
+        loader_workers(runtime, fabric.device.type),
+        noted,
+        MeanTeacher(params.mean_teacher, data.unlabelled_ids, params.seed) if data.unlabelled_ids else None,
+    )
+    result = trainer.run()
+    summary = _summary(data, result, trainer.validation.all_empty, params)
+    timing = _timing(timings, time.perf_counter() - started)
+    return TrainedFold(model, model_params, result.history, summary, timing, result.others)
+
+
+def _fit(model: SegmentationModel, params: TrainParams, runtime: RuntimeParams) -> None:
+    """Refuse sizes that the network cannot train at; leave out parameters that no output depends on, for DDP stops."""
+    share = params.batch_size // (runtime.devices * runtime.nodes)
+    for number, phase in enumerate(params.phases):
+        side_px = phase.crop_px or phase.size_px
+        check_size(model, side_px, share, f"train.phases.{number}.size_px")
+    unused = freeze_unused(model, params.phases[0].crop_px or params.phases[0].size_px)
+    if unused:
+        logger.info("%d parameters have no part in the output and are left as they are", len(unused))
+
+
+def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
+    """Fabric for the wanted device, number of processes and precision; launched.
+
+    Raises:
+        ParameterError: the batch cannot be shared evenly, or the device is not there.
+    """
+    device = choose_device(runtime.device)
+    precision = choose_precision(runtime.precision or params.precision, device)
+    processes = runtime.devices * runtime.nodes
+    if params.batch_size % processes:
+        raise ParameterError(
+            f"train.batch_size = {params.batch_size} does not divide by runtime.devices x runtime.nodes = {processes}"
+        )
+    if params.mean_teacher.images_per_step % processes:
+        raise ParameterError(
+            f"train.mean_teacher.images_per_step = {params.mean_teacher.images_per_step} does not divide by "
+            f"runtime.devices x runtime.nodes = {processes}"
+        )
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = True
+    fabric = Fabric(
+        accelerator=device,
+        devices=runtime.devices,
+        num_nodes=runtime.nodes,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        strategy="auto" if processes == 1 else "ddp",
+    )
+    fabric.launch()
+    if fabric.is_global_zero:
+        logger.info("training on %s (%d), %s", device, processes, precision)
+    return fabric
+
+
+def loader_workers(runtime: RuntimeParams, device: str) -> int:
+    """Processes that load data; null is none on a CPU, whose cores the network needs, and up to 8 beside a GPU."""
+    if runtime.workers is not None:
+        return runtime.workers
+    return 0 if device == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def write_fold(trained: TrainedFold, folder: Path, curves: Path, metrics: Path, run: Mapping[str, Any]) -> None:
+    """Write weights with model.json and run.json, the curves (CSV) and the summary (JSON); nothing timed or random."""
+    fresh_dir(folder)
+    size_px = trained.history[-1]["size_px"]
+    save_model(folder, trained.model, trained.model_params, size_px)
+    other = copy.deepcopy(trained.model) if trained.others else trained.model
+    for number, weights in enumerate(trained.others, start=2):
+        other.load_state_dict(weights)
+        save_model(folder / f"checkpoint{number}", other, trained.model_params, size_px)
+    write_json(folder / "run.json", dict(run))
+    with atomic_path(curves) as temporary:
+        pd.DataFrame(trained.history).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+    write_json(metrics, trained.summary)
+
+
+def _summary(data: FoldData, result: Result, all_empty: float, params: TrainParams) -> dict[str, Any]:
+    summary = {
+        "fold": data.fold,
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
+        "selection_metric": params.selection_metric,
+        # Whose figures these are: of the best epoch, the last one, or of averaged weights.
+        "kept": result.kept["kept"],
+        **{name: value for name, value in result.kept.items() if name.startswith(("val_", "train_"))},
+        # The mean Dice of predicting nothing for the same validation images.
+        "val_all_empty": all_empty,
+        "n_manifest": len(data.manifest),
+        "n_validation": len(data.validation_ids),
+    }
+    if data.unlabelled_ids:
+        summary["n_mean_teacher"] = len(data.unlabelled_ids)
+    if len(data.pseudo.rows):
+        summary["n_pseudo_positive"] = len(data.pseudo.maps)
+        summary["n_pseudo_negative"] = len(data.pseudo.rows) - len(data.pseudo.maps)
+        summary["n_pseudo_unsure"] = data.pseudo.unsure
+    return summary
+
+
+def _timing(timings: list[Mapping[str, float]], seconds: float) -> dict[str, float]:
+    spent = sum(timing["seconds"] for timing in timings)
+    if not spent:
+        return {"seconds": seconds}
+    images = sum(timing["images_per_second"] * timing["seconds"] for timing in timings)
+    waited = sum(timing["data_wait_share"] * timing["seconds"] for timing in timings)
+    return {
+        "seconds": seconds,
+        "images_per_second": images / spent,
+        "data_wait_share": waited / spent,
+        "memory_gib": max(timing["memory_gib"] for timing in timings),
+    }

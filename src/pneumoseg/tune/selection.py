@@ -1,0 +1,140 @@
+"""Choosing a rule, and telling what the choice is worth on patients it was not made on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoseg.rule.decision import DecisionRule
+from pneumoseg.tune.search import Family, Search
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best rule of a family on some groups of patients; ``sums`` is (K, 2), its summed Dice in every group."""
+
+    rule: DecisionRule
+    sums: Floats
+
+
+@dataclass(frozen=True)
+class FamilyResult:
+    """What the search of one family gave.
+
+    Attributes:
+        family: which one.
+        rules: how many were searched.
+        best: the best rule without the groups of the key; the empty key is the choice on all of them.
+    """
+
+    family: Family
+    rules: int
+    best: dict[frozenset[int], Best]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen rule, and for each group of patients the rule chosen without it.
+
+    ``cross_fitted`` maps each family to its cross-fitted objective.
+    """
+
+    family: Family
+    rule: DecisionRule
+    without_group: tuple[DecisionRule, ...]
+    cross_fitted: dict[str, float]
+
+
+def patient_groups(
+    patients: NDArray[np.int64], positive: NDArray[np.bool_], groups: int, seed: int
+) -> NDArray[np.int64]:
+    """Deal patients to groups, those with a positive image and the others each in turn.
+
+    Args:
+        patients: (N,) patient of each image, 0 to P-1.
+        positive: (N,) whether the image has a pneumothorax.
+        groups: how many; at most P.
+        seed: of the order in which they are dealt.
+
+    Returns:
+        (N,) group of each image.
+    """
+    count = int(patients.max()) + 1
+    has_positive = np.bincount(patients, weights=positive, minlength=count) > 0
+    shuffled = np.random.default_rng(seed).permutation(count)
+    dealt = np.concatenate([shuffled[has_positive[shuffled]], shuffled[~has_positive[shuffled]]])
+    group = np.empty(count, np.int64)
+    group[dealt] = np.arange(count) % min(groups, count)
+    return group[patients]
+
+
+def objective(sums: Floats, images: Floats, name: str) -> Floats:
+    """The objective of rules from summed Dice.
+
+    Args:
+        sums: (..., 2) summed Dice of negative and positive images.
+        images: (..., 2) how many there are.
+        name: ``dice_all``, the mean over all images; or ``balanced``, the mean of the means of the two classes.
+    """
+    if name == "dice_all":
+        return np.asarray(sums.sum(axis=-1) / np.maximum(images.sum(axis=-1), 1), np.float64)
+    present = images > 0
+    means = np.where(present, sums / np.maximum(images, 1), 0.0)
+    return np.asarray(means.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), np.float64)
+
+
+def search_family(search: Search, family: Family, goal: str) -> FamilyResult:
+    """Find the best rule of a family on all groups, and without each one and each two of them."""
+    kept = range(search.groups)
+    omitted = [frozenset(left) for size in (0, 1, 2) for left in combinations(kept, size)]
+    inside = np.array([[group not in left for group in kept] for left in omitted], np.float64)  # (S, K)
+    images = inside @ search.images
+    top = np.full(len(omitted), -np.inf)
+    best: dict[frozenset[int], Best] = {}
+    rules = 0
+    for block in search.blocks(family):
+        rules += len(block.sums)
+        scores = objective(np.einsum("sk,ckt->cst", inside, block.sums), images, goal)
+        # argmax takes the first of equals, and a later block must be strictly better.
+        row = scores.argmax(axis=0)
+        value = scores[row, np.arange(len(omitted))]
+        for index in np.flatnonzero(value > top):
+            top[index] = value[index]
+            best[omitted[index]] = Best(block.rule(int(row[index])), block.sums[row[index]])
+    return FamilyResult(family, rules, best)
+
+
+def choose(results: Sequence[FamilyResult], images: Floats, goal: str) -> Choice:
+    """Choose a family by its cross-fitted objective and take its best rule.
+
+    The choice without a group is made in the same way on the others alone, the family's included; so judging it on that
+    group is not flattered by anything that was chosen.
+
+    Args:
+        results: one for each family, plainer ones first: they win ties.
+        images: (K, 2) negative and positive images of each group.
+        goal: the objective's name.
+    """
+    groups = range(len(images))
+
+    def cross_fitted(result: FamilyResult, left: frozenset[int]) -> float:
+        judged = [group for group in groups if group not in left]
+        sums = sum((result.best[left | {group}].sums[group] for group in judged), np.zeros(2))
+        return float(objective(sums, images[judged].sum(axis=0), goal))
+
+    def choose_without(left: frozenset[int]) -> FamilyResult:
+        return max(results, key=lambda result: cross_fitted(result, left))  # max takes the first of equals
+
+    chosen = choose_without(frozenset())
+    return Choice(
+        family=chosen.family,
+        rule=chosen.best[frozenset()].rule,
+        without_group=tuple(choose_without(frozenset({group})).best[frozenset({group})].rule for group in groups),
+        cross_fitted={result.family.name: cross_fitted(result, frozenset()) for result in results},
+    )

@@ -1,0 +1,126 @@
+"""Surface distances against distance transforms, instance precision against a plain COCO matching."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pneumoseg.evaluate.distances import surface_distances, surface_points
+from pneumoseg.evaluate.instances import IOU_THRESHOLDS, ImageInstances, average_precision, match_instances
+from pneumoseg.stats.bootstrap import PatientBootstrap
+from tests.evaluate.evaluation_data import ellipse, made_up_map
+
+
+def surface(mask: np.ndarray) -> np.ndarray:
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.15, 0.4)])
+@pytest.mark.parametrize("seed", range(5))
+def test_distances_are_those_of_a_distance_transform(seed: int, spacing: tuple[float, float]) -> None:
+    rng = np.random.default_rng(seed)
+    first = ellipse(rng, 70, 90) | ellipse(rng, 70, 90)
+    second = ellipse(rng, 70, 90) | (rng.random((70, 90)) < 0.002)
+    first[0, :7] = True  # touches the border
+    there = ndimage.distance_transform_edt(~surface(second), sampling=spacing)[surface(first)]
+    back = ndimage.distance_transform_edt(~surface(first), sampling=spacing)[surface(second)]
+    found = surface_distances(first, second, spacing)
+    assert found is not None
+    assert found.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert found.mean == pytest.approx(np.concatenate([there, back]).mean())
+
+
+def test_hand_worked_distances() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[2:5, 2:5] = True
+    assert len(surface_points(mask)) == 8  # all but the centre
+    shifted = np.roll(mask, 3, axis=1)
+    found = surface_distances(mask, shifted)
+    assert found is not None
+    assert found.hd95 == pytest.approx(3.0)
+    same = surface_distances(mask, mask)
+    assert same is not None
+    assert (same.hd95, same.mean) == (0.0, 0.0)
+    assert surface_distances(mask, np.zeros_like(mask)) is None
+    assert surface_distances(np.zeros_like(mask), np.zeros_like(mask)) is None
+
+
+def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]], threshold: float) -> float:
+    """Average precision of (predicted, truth, map) at one IoU threshold, the way the COCO text tells it."""
+    detections, truths = [], 0
+    for index, (predicted, truth, levels) in enumerate(images):
+        labels, count = ndimage.label(truth, np.ones((3, 3)))
+        objects = [labels == number for number in range(1, count + 1)]
+        truths += count
+        labels, count = ndimage.label(predicted, np.ones((3, 3)))
+        for number in range(1, count + 1):
+            mask = labels == number
+            detections.append((-levels[mask].astype(float).mean(), index, mask, objects))
+    detections.sort(key=lambda item: item[0])
+    taken: set[tuple[int, int]] = set()
+    precisions, recalls, hits = [], [], 0
+    for place, (_, index, mask, objects) in enumerate(detections, 1):
+        overlaps = [
+            ((mask & other).sum() / (mask | other).sum(), number)
+            for number, other in enumerate(objects)
+            if (index, number) not in taken
+        ]
+        best = max(overlaps, default=(0.0, -1))
+        if best[0] >= threshold:
+            taken.add((index, best[1]))
+            hits += 1
+        precisions.append(hits / place)
+        recalls.append(hits / truths)
+    interpolated = [
+        max((p for p, r in zip(precisions, recalls, strict=True) if r >= level / 100 - 1e-12), default=0.0)
+        for level in range(101)
+    ]
+    return float(np.mean(interpolated))
+
+
+def test_average_precision_is_that_of_coco() -> None:
+    rng = np.random.default_rng(5)
+    images = []
+    for index in range(30):
+        truth = np.zeros((64, 64), bool)
+        if index % 3:
+            truth = ellipse(rng, 64, 64) | ellipse(rng, 64, 64, 0.6)
+        levels = made_up_map(rng, truth, 0.9)
+        images.append((levels > 80, truth, levels))
+    matched = [match_instances(*image) for image in images]
+    found = average_precision(matched, PatientBootstrap(np.arange(30), 100, 0))
+    assert found.values["ap50"] == pytest.approx(coco(images, 0.5))
+    assert found.values["ap75"] == pytest.approx(coco(images, 0.75))
+    assert found.values["ap"] == pytest.approx(np.mean([coco(images, threshold) for threshold in IOU_THRESHOLDS]))
+    low, high = found.intervals["ap50"]
+    assert low < found.values["ap50"] < high
+
+
+def test_hand_worked_instances() -> None:
+    truth, predicted = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    truth[0:2, 0:4] = truth[6:8, 0:4] = True  # two of 8 px
+    predicted[0:2, 0:4] = True  # the first, exactly
+    predicted[4, 8] = True  # nothing
+    levels = np.where(predicted, 100, 0).astype(np.uint8)
+    levels[4, 8] = 200
+    image = match_instances(predicted, truth, levels)
+    assert image.truths == 2
+    assert image.scores == pytest.approx([200 / 255, 100 / 255])
+    assert image.hits.all(axis=1).tolist() == [False, True]
+    # Ranked wrong, right: precision 1/2 up to recall 1/2 (51 of 101 recalls), then 0.
+    bootstrap = PatientBootstrap(np.zeros(1, np.int64), 100, 0)
+    assert average_precision([image], bootstrap).values["ap"] == pytest.approx(0.5 * 51 / 101)
+
+
+def test_no_true_instance_has_no_average_precision() -> None:
+    nothing = np.zeros((4, 4), bool)
+    levels = np.zeros((4, 4), np.uint8)
+    images = [match_instances(nothing, nothing, levels), match_instances(~nothing, nothing, levels)]
+    found = average_precision(images, PatientBootstrap(np.arange(2), 100, 0))
+    assert (found.truths, found.predictions) == (0, 1)
+    assert np.isnan(list(found.values.values())).all()
+    missed = average_precision(
+        [ImageInstances(3, np.empty(0), np.empty((0, 10), bool))], PatientBootstrap(np.zeros(1, int), 100, 0)
+    )
+    assert missed.values == {"ap": 0.0, "ap50": 0.0, "ap75": 0.0}

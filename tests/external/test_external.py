@@ -1,0 +1,515 @@
+"""External sets: their files, figures against the stage evaluate and by hand, and images that are not external."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from pneumoseg.config import parse_params
+from pneumoseg.config.data import DataParams
+from pneumoseg.config.evaluate import EvaluateParams
+from pneumoseg.evaluate.assessment import Outputs, evaluate
+from pneumoseg.external import prediction
+from pneumoseg.external.evaluation import CASES, Own, evaluate_site
+from pneumoseg.external.prediction import predict_site
+from pneumoseg.external.preparing import extract_site
+from pneumoseg.external.sites import find_source, named, remove_stale_sites
+from pneumoseg.rule.decision import DecisionRule
+from pneumoseg.shared.errors import DataError, ParameterError
+from pneumoseg.shared.files import read_json, read_png, write_json, write_png
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
+from pneumoseg.split.overlap import find_shared
+from pneumoseg.split.similarity import SIMILAR, find_similar, picture
+from tests.evaluate.evaluation_data import Project, make_project
+from tests.radiographs.dicom_files import dataset, extract_params, save
+
+SHIPPED = YAML(typ="safe").load(Path(__file__).resolve().parents[2] / "params.yaml")
+EVALUATE = EvaluateParams.model_validate_json(json.dumps(SHIPPED["evaluate"])).model_copy(
+    update={"bootstrap_replicates": 200, "permutations": 200}
+)
+MASKS = parse_params(SHIPPED).masks
+RULE = DecisionRule("single", 0.5)
+
+
+# Parameters --------------------------------------------------------------------------------------------------------
+
+
+def with_sites(sites: Any) -> Any:
+    return SHIPPED | {"evaluate": SHIPPED["evaluate"] | {"external": sites}}
+
+
+def test_sets_are_named_folders_and_tables():
+    params = parse_params(with_sites({"site-b_2": {"root": "/b", "annotations": "b.csv"}}))
+    assert find_source(params.evaluate.external, "site-b_2") == DataParams(root="/b", annotations="b.csv")
+    with pytest.raises(ParameterError, match=r"--site c: evaluate\.external has no such set; it has site-b_2"):
+        find_source(params.evaluate.external, "c")
+
+
+@pytest.mark.parametrize(
+    ("sites", "message"),
+    [
+        (
+            {"Site A": {"root": "a", "annotations": "a.csv"}},
+            r"evaluate\.external = .*'Site A' cannot be the name of a set",
+        ),
+        ({"a" * 33: {"root": "a", "annotations": "a.csv"}}, r"1 to 32 characters"),
+        ({"-a": {"root": "a", "annotations": "a.csv"}}, r"'-a' cannot be the name"),
+        ({"../a": {"root": "a", "annotations": "a.csv"}}, r"cannot be the name"),
+        ({"a": {"root": "a", "annotations": None}}, r"evaluate\.external\.a\.annotations = null"),
+        ({"a": {"root": "a"}}, r"evaluate\.external\.a\.annotations is missing"),
+        (
+            {"a": {"root": "data/masks", "annotations": "a.csv"}},
+            r"evaluate\.external\.a\.root .*results of the pipeline",
+        ),
+        (
+            {"a": {"root": "data/./external/a", "annotations": "a.csv"}},
+            r"evaluate\.external\.a\.root .*results of the pipeline",
+        ),
+        (
+            {"a": {"root": "a", "annotations": "data/./external/a.csv"}},
+            r"a\.annotations = data/\./external/a\.csv: .*such as data/a\.csv",
+        ),
+        (None, r"evaluate\.external = null"),
+    ],
+)
+def test_impossible_sets_are_refused(sites: Any, message: str):
+    with pytest.raises(ParameterError, match=message):
+        parse_params(with_sites(sites))
+
+
+# Extraction --------------------------------------------------------------------------------------------------------
+
+
+def radiograph(seed: int, side: int = 96) -> np.ndarray:
+    """Blurred noise, (side, side) uint8: no two seeds are alike."""
+    noise = np.random.default_rng(seed).normal(size=(side, side)).astype(np.float32)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), side / 16), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def write_pool(folder: Path, images: dict[str, np.ndarray]) -> tuple[Path, Path]:
+    """data/images and data/metadata.csv of a project that has these images."""
+    for image_id, image in images.items():
+        write_png(folder / f"images/{image_id}.png", image)
+    write_table(folder / "metadata.csv", pd.DataFrame({"image_id": sorted(images)}), METADATA)
+    return folder / "images", folder / "metadata.csv"
+
+
+def write_source(folder: Path, images: dict[str, np.ndarray], rows: str, **attributes: Any) -> DataParams:
+    for image_id, image in images.items():
+        save(folder / f"dicom/{image_id}.dcm", dataset(image, image_id=image_id, **attributes))
+    (folder / "rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
+    return DataParams(root=str(folder / "dicom"), annotations=str(folder / "rle.csv"))
+
+
+def run_extract(tmp_path: Path, source: DataParams, pool: tuple[Path, Path], workers: int = 0) -> Layout:
+    site = Layout(tmp_path, "a")
+    extract_site(site, source, *pool, extract_params(), MASKS, workers)
+    return site
+
+
+def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
+    images = {f"1.2.{index}": radiograph(index) for index in range(4)}
+    # Column-major, offsets from the end of the run before: 3 px from row 5 of column 2, then 2 px one row further down.
+    source = write_source(tmp_path / "in", images, f"1.2.0,{2 * 96 + 5} 3 1 2\n1.2.1, -1\n1.2.2,-1\n")
+    pool = write_pool(tmp_path / "own", {"x": radiograph(10), "y": radiograph(1, side=50)})
+    site = run_extract(tmp_path, source, pool)
+    mask = read_png(site.masks / "1.2.0.png")
+    assert np.argwhere(mask).tolist() == [[5, 2], [6, 2], [7, 2], [9, 2], [10, 2]]
+    assert sorted(path.name for path in site.masks.iterdir()) == ["1.2.0.png"]
+    folds = read_table(site.folds, FOLDS)
+    assert folds[["image_id", "fold"]].to_numpy().tolist() == [["1.2.0", "test"], ["1.2.1", "test"], ["1.2.2", "test"]]
+    assert folds["patient"].nunique() == 1  # all files are of patient P1
+    assert len(folds["patient"][0]) == 16
+    assert read_json(site.extract_counts)["extracted"] == 4
+    assert read_json(site.masks_counts)["matched"]["images"] == 3
+    assert read_table(site.similar, SIMILAR).empty
+    written = {path.name for path in site.data.iterdir()}
+    assert written == {
+        "images", "masks", "metadata.csv", "annotations.csv", "rejected.csv", "rejected_annotations.csv", "folds.csv",
+        "similar.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_number_of_workers_changes_a_file(tmp_path: Path):
+    images = {f"1.2.{index}": radiograph(index) for index in range(5)}
+    source = write_source(tmp_path / "in", images, "".join(f"1.2.{index},-1\n" for index in range(5)))
+    pool = write_pool(tmp_path / "own", {"x": radiograph(2), "y": radiograph(11)})
+    first, second = (run_extract(tmp_path / name, source, pool, workers) for name, workers in (("0", 0), ("2", 2)))
+
+    def contents(site: Layout) -> dict[str, bytes]:
+        files = [path for folder in (site.data, site.metrics) for path in folder.rglob("*") if path.is_file()]
+        return {path.name: path.read_bytes() for path in files}
+
+    assert contents(first) == contents(second)
+    assert read_table(first.similar, SIMILAR).to_numpy().tolist() == [["1.2.2", "x", 1.0]]
+
+
+def test_messages_name_the_parameters_of_the_set(tmp_path: Path):
+    pool = write_pool(tmp_path / "own", {"x": radiograph(10)})
+    images = {"1.2.0": radiograph(0)}
+    source = write_source(tmp_path / "in", images, "9.9.9,-1\n")
+    with pytest.raises(
+        DataError, match=r"evaluate\.external\.a\.annotations must belong to evaluate\.external\.a\.root"
+    ):
+        run_extract(tmp_path, source, pool)
+    with pytest.raises(DataError, match=r"evaluate\.external\.a\.root = .*no such folder"):
+        run_extract(tmp_path, DataParams(root=str(tmp_path / "gone"), annotations="x.csv"), pool)
+    with pytest.raises(DataError, match=r"^external set a: .*rle\.csv.*no such file"), named("a"):
+        raise DataError(f"{tmp_path}/rle.csv: no such file")
+
+
+def test_a_set_without_a_usable_annotation_is_refused(tmp_path: Path):
+    pool = write_pool(tmp_path / "own", {"x": radiograph(10)})
+    images = {f"1.2.{index}": radiograph(index) for index in range(2)}
+    source = write_source(tmp_path / "in", images, "1.2.0,5\n" + "9.9.9,-1\n" * 40)  # an odd number of numbers
+    with pytest.raises(
+        DataError, match=r"external set a: none of its 2 images is annotated \(1 have a row in .*rle\.csv"
+    ):
+        run_extract(tmp_path, source, pool)
+
+
+# Likeness ----------------------------------------------------------------------------------------------------------
+
+
+def copies(image: np.ndarray) -> dict[str, np.ndarray]:
+    """The same radiograph as another archive may hold it."""
+    jpeg = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_GRAYSCALE)
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(image, [1, 99])
+    stretched = np.clip((image - low) / (high - low) * 65535, 0, 65535).astype(np.uint16)
+    return {"jpeg": jpeg, "half": half, "stretched": stretched}
+
+
+def test_copies_are_known_whatever_their_name_size_and_encoding(tmp_path: Path):
+    for index in range(6):
+        write_png(tmp_path / f"theirs/{index}.png", radiograph(index, side=256))
+    for name, image in copies(radiograph(3, side=256)).items():
+        write_png(tmp_path / f"mine/{name}.png", image)
+    write_png(tmp_path / "mine/other.png", radiograph(7, side=256))
+    write_png(tmp_path / "mine/uniform.png", np.full((64, 64), 90, np.uint8))
+    write_png(tmp_path / "theirs/uniform.png", np.full((64, 64), 90, np.uint8))
+    mine, theirs = (sorted(path.stem for path in (tmp_path / name).iterdir()) for name in ("mine", "theirs"))
+    found = find_similar(tmp_path / "mine", mine, tmp_path / "theirs", theirs, 2)
+    assert found["image_id"].tolist() == ["half", "jpeg", "stretched"]
+    assert set(found["other_image_id"]) == {"3"}
+    assert (found["correlation"] > 0.995).all()
+
+
+def test_the_correlation_is_that_of_numpy():
+    first, second = radiograph(1), radiograph(2)
+    small = [cv2.resize(image.astype(np.float64), (64, 64), interpolation=cv2.INTER_AREA) for image in (first, second)]
+    expected = np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1]
+    assert float(picture(first) @ picture(second)) == pytest.approx(expected, abs=1e-5)
+    assert not picture(np.full((30, 40), 7, np.uint8)).any()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_real_radiographs_are_like_their_copies_and_nothing_else(real: Path, tmp_path: Path):
+    import pydicom
+
+    files = sorted((real / "siim-sample").rglob("*.dcm"))
+    images = {str(index): pydicom.dcmread(path, force=True).pixel_array for index, path in enumerate(files)}
+    for name, image in images.items():
+        write_png(tmp_path / f"own/{name}.png", image)
+        for kind, copy in copies(image).items():
+            write_png(tmp_path / f"set/{name}-{kind}.png", copy)
+    names = sorted(path.stem for path in (tmp_path / "set").iterdir())
+    found = find_similar(tmp_path / "set", names, tmp_path / "own", list(images), 2)
+    expected = {(name, name.split("-")[0]) for name in names}
+    assert set(zip(found["image_id"], found["other_image_id"], strict=True)) == expected
+
+
+# Overlap -----------------------------------------------------------------------------------------------------------
+
+
+def overlap_tables(tmp_path: Path) -> tuple[Layout, Path, Path]:
+    """Own images: t of training, v of validation, e tested, u without annotation; a patient id and pixels each."""
+    own = pd.DataFrame(
+        {
+            "image_id": ["t", "v", "e", "u"],
+            "patient_id": ["p-t", "p-v", "p-e", ""],
+            "phantom": [0, 0, 0, 0],
+            "pixels_sha256": ["h-t", "h-v", "h-e", "h-u"],
+        }
+    )
+    write_table(tmp_path / "metadata.csv", own, METADATA)
+    folds = pd.DataFrame({"image_id": ["t", "v", "e"], "patient": ["p-t", "p-v", "p-e"], "fold": ["1", "0", "test"]})
+    write_table(tmp_path / "folds.csv", folds, FOLDS)
+    site = Layout(tmp_path, "a")
+    # image id, patient, phantom, pixels
+    rows = [
+        ("t", "", 0, "x1"),  # the same id as a training image
+        ("a-validation", "", 0, "h-v"),  # the same pixels as a validation image
+        ("b-tested", "", 0, "h-e"),
+        ("c-unlabelled", "", 0, "h-u"),
+        ("d-similar", "p-e", 0, "x2"),  # like a training image, and of a test patient
+        ("e-patient", "p-t", 0, "x3"),
+        ("f-phantom", "p-t", 1, "x4"),  # the numbers of phantoms mean nothing
+        ("g-stranger", "", 0, "x5"),  # no patient id: as unknown as u, not the same
+        ("h-unannotated", "", 0, "h-t"),
+    ]
+    table = pd.DataFrame(rows, columns=["image_id", "patient_id", "phantom", "pixels_sha256"])
+    write_table(site.metadata, table, METADATA)
+    annotated = [row[0] for row in rows if row[0] != "h-unannotated"]
+    write_table(site.folds, pd.DataFrame({"image_id": annotated, "patient": "", "fold": "test"}), FOLDS)
+    similar = [("d-similar", "t", 0.999), ("a-validation", "v", 1.0), ("b-tested", "gone", 1.0)]
+    write_table(site.similar, pd.DataFrame(similar, columns=list(SIMILAR)), SIMILAR)
+    return site, tmp_path / "metadata.csv", tmp_path / "folds.csv"
+
+
+def test_shared_images_by_their_gravest_part_and_surest_reason(tmp_path: Path):
+    assert find_shared(*overlap_tables(tmp_path)).to_numpy().tolist() == [
+        ["a-validation", "pixels", "training"],
+        ["b-tested", "pixels", "test"],
+        ["c-unlabelled", "pixels", "other"],
+        ["d-similar", "similar", "training"],
+        ["e-patient", "patient", "training"],
+        ["t", "id", "training"],
+    ]
+
+
+# Figures -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Own]:
+    project = make_project(tmp_path_factory.mktemp("own"), images=80, seed=1)
+    thresholds = project.root / "metrics/thresholds.json"
+    write_json(thresholds, {"rule": RULE.to_json()})
+    return project, Own(project.predictions, project.masks, project.metadata, project.folds, thresholds)
+
+
+def site_of(project: Project, root: Path, prefix: str = "s-") -> Layout:
+    """The test images of a project as an external set, under other ids."""
+    site = Layout(root, "a")
+    folds = read_table(project.folds, FOLDS)
+    tested = folds[folds["fold"] == "test"]
+    ids = set(tested["image_id"])
+    for source, target, columns in (
+        (project.metadata, site.metadata, METADATA),
+        (project.annotations, site.annotations, ANNOTATIONS),
+        (project.predictions / "images.csv", site.predictions / "images.csv", PREDICTED),
+    ):
+        frame = read_table(source, columns)
+        frame = frame[frame["image_id"].isin(ids)]
+        write_table(target, frame.assign(image_id=prefix + frame["image_id"]), columns)
+    write_table(site.folds, tested.assign(image_id=prefix + tested["image_id"]), FOLDS)
+    write_table(site.similar, pd.DataFrame(columns=list(SIMILAR)), SIMILAR)
+    site.masks.mkdir(parents=True, exist_ok=True)
+    for image_id in ids:
+        maps = [(project.predictions / "test", site.predictions / "test"), (project.masks, site.masks)]
+        for source, target in maps:
+            target.mkdir(parents=True, exist_ok=True)
+            if (source / f"{image_id}.png").is_file():
+                shutil.copy(source / f"{image_id}.png", target / f"{prefix}{image_id}.png")
+    return site
+
+
+def digests(*folders: Path) -> dict[Path, str]:
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def as_one_project(project: Project, site: Layout, root: Path) -> Project:
+    """Validation images of one project and the set as its test images, as the stage evaluate would find them."""
+    merged = Project(root)
+    shutil.copytree(project.root / "data", root / "data")
+    predicted = read_table(project.predictions / "images.csv", PREDICTED)
+    folds = read_table(project.folds, FOLDS)
+    tables = (
+        (merged.metadata, site.metadata, read_table(project.metadata, METADATA), METADATA),
+        (merged.annotations, site.annotations, read_table(project.annotations, ANNOTATIONS), ANNOTATIONS),
+        (merged.folds, site.folds, folds[folds["fold"] != "test"], FOLDS),
+        (
+            merged.predictions / "images.csv", site.predictions / "images.csv", predicted[predicted["set"] != "test"],
+            PREDICTED,
+        ),
+    )  # fmt: skip
+    for target, source, frame, columns in tables:
+        write_table(target, pd.concat([frame, read_table(source, columns)]), columns)
+    shutil.copytree(site.predictions / "test", merged.predictions / "test", dirs_exist_ok=True)
+    shutil.copytree(site.masks, merged.masks, dirs_exist_ok=True)
+    return merged
+
+
+@pytest.mark.slow
+def test_figures_are_those_of_the_stage_evaluate_and_own_files_stay(own: tuple[Project, Own], tmp_path: Path):
+    project, files = own
+    site = site_of(make_project(tmp_path / "elsewhere", images=120, seed=2, skill=0.5), tmp_path)
+    before = digests(project.root)
+    evaluate_site(site, files, EVALUATE)
+    assert digests(project.root) == before
+    merged = as_one_project(project, site, tmp_path / "merged")
+    out = tmp_path / "out"
+    outputs = Outputs(out / "test.json", out / "test_cases.csv", out / "plots", out / "submission.csv")
+    evaluate(
+        merged.predictions, merged.masks, merged.annotations, merged.metadata, merged.folds, files.thresholds, outputs,
+        EVALUATE, workers=1,
+    )  # fmt: skip
+    found, expected = read_json(site.test), read_json(outputs.figures_json)
+    assert found.pop("overlap") == {
+        "images": 0,
+        "by": {"id": 0, "pixels": 0, "similar": 0, "patient": 0},
+        "with": {"training": 0, "other": 0, "test": 0},
+    }
+    assert "without_shared" not in found
+    assert [note.replace("test", "external") for note in expected.pop("notes")] == found.pop("notes")
+    assert found == expected
+    assert found["calibration"]["temperature"] is not None
+    cases = pd.read_csv(site.test_cases, keep_default_na=False, dtype=str)
+    assert list(cases.columns) == list(CASES)
+    assert (cases[["shared_by", "shared_with"]] == "").all(axis=None)
+    own_cases = pd.read_csv(outputs.cases_csv, keep_default_na=False, dtype=str)
+    pd.testing.assert_frame_equal(cases.drop(columns=["shared_by", "shared_with"]), own_cases)
+
+
+def test_the_rule_is_that_of_the_thresholds_and_nothing_else(own: tuple[Project, Own], tmp_path: Path):
+    """A rule that is bad on the set stays, and the set's own content never reaches the rule or the temperature."""
+    _, files = own
+    figures = {}
+    for name, threshold, seed in (("low", 0.1, 2), ("high", 0.95, 2), ("other", 0.1, 3)):
+        write_json(tmp_path / f"{name}.json", {"rule": DecisionRule("single", threshold).to_json()})
+        site = site_of(make_project(tmp_path / f"{name}-set", images=60, seed=seed), tmp_path / name)
+        thresholds = Own(files.predictions, files.masks, files.metadata, files.folds, tmp_path / f"{name}.json")
+        figures[name] = evaluate_site(site, thresholds, EVALUATE)
+    assert figures["low"]["rule"] == figures["other"]["rule"] != figures["high"]["rule"]
+    assert figures["low"]["sensitivity"] > figures["high"]["sensitivity"]
+    temperatures = {content["calibration"]["temperature"] for content in figures.values()}
+    assert len(temperatures) == 1
+
+
+def hand_made(tmp_path: Path, shared: str = "") -> tuple[Layout, Own]:
+    """Four images of 32 x 32; the first lesion is half found, the second missed, one negative is marked."""
+    site = Layout(tmp_path, "a")
+    truth = {"a": 8, "b": 4, "c": 0, "d": 0}  # pixels of row 10, from column 0
+    marked = {"a": slice(4, 12), "b": slice(0, 0), "c": slice(0, 0), "d": slice(20, 23)}
+    for image_id, pixels in truth.items():
+        mask, levels = np.zeros((32, 32), np.uint8), np.full((32, 32), 10, np.uint8)
+        mask[10, :pixels] = 255
+        levels[10, marked[image_id]] = 200
+        if pixels:
+            write_png(site.masks / f"{image_id}.png", mask)
+        write_png(site.predictions / f"test/{image_id}.png", levels)
+    ids = list(truth)
+    described = {"image_id": ids, "patient_id": ids, "rows": 32, "columns": 32, "phantom": 1}
+    write_table(site.metadata, pd.DataFrame(described), METADATA)
+    annotated = {"image_id": ids, "annotated": 1, "pneumothorax": [1, 1, 0, 0]}
+    write_table(site.annotations, pd.DataFrame(annotated), ANNOTATIONS)
+    write_table(site.folds, pd.DataFrame({"image_id": ids, "patient": ids, "fold": "test"}), FOLDS)
+    predicted = {"image_id": ids, "set": "test", "fold": "test", "probability": [0.9, 0.2, 0.1, 0.8]}
+    write_table(site.predictions / "images.csv", pd.DataFrame(predicted), PREDICTED)
+    write_table(site.similar, pd.DataFrame(columns=list(SIMILAR)), SIMILAR)
+    names = [shared or "x"]
+    write_table(tmp_path / "metadata.csv", pd.DataFrame({"image_id": names, "phantom": 1}), METADATA)
+    write_table(tmp_path / "folds.csv", pd.DataFrame({"image_id": names, "patient": "p", "fold": "1"}), FOLDS)
+    write_json(tmp_path / "thresholds.json", {"rule": RULE.to_json()})
+    nothing = tmp_path / "nothing"
+    return site, Own(nothing, nothing, tmp_path / "metadata.csv", tmp_path / "folds.csv", tmp_path / "thresholds.json")
+
+
+NO_TEMPERATURE = EVALUATE.model_copy(update={"temperature_scaling": False})
+
+
+def test_figures_by_hand(tmp_path: Path):
+    site, files = hand_made(tmp_path)
+    content = evaluate_site(site, files, NO_TEMPERATURE)
+    expected = {
+        "n": 4, "n_positive": 2, "n_patients": 4, "phantom": 1, "prevalence": 0.5, "all_empty": 0.5,
+        "dice_all": (0.5 + 0 + 1 + 0) / 4, "dice_pos": 0.25, "sensitivity": 0.5, "specificity": 0.5, "ppv": 0.5,
+        "npv": 0.5, "auc": 0.75,  # of four pairs only (b, d) is ranked wrongly
+    }  # fmt: skip
+    assert {name: content[name] for name in expected} == pytest.approx(expected)
+    assert "phantom data: these figures say nothing about patients" in content["notes"]
+
+
+def test_shared_images_are_counted_told_and_left_out_beside(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    site, files = hand_made(tmp_path, shared="d")
+    evaluate_site(site, files, NO_TEMPERATURE)
+    content = read_json(site.test)
+    assert content["n"] == 4
+    assert content["overlap"] == {
+        "images": 1,
+        "by": {"id": 1, "pixels": 0, "similar": 0, "patient": 0},
+        "with": {"training": 1, "other": 0, "test": 0},
+    }
+    left = content["without_shared"]
+    assert {name: left[name] for name in ("n", "n_positive", "dice_all", "specificity")} == {
+        "n": 3, "n_positive": 2, "dice_all": 0.5, "specificity": 1.0,
+    }  # fmt: skip
+    assert left["all_empty"] == pytest.approx(1 / 3, abs=1e-6)
+    assert left["intervals"].keys() == left.keys() - {"n", "n_positive", "n_patients", "intervals"}
+    assert content["notes"][0].startswith(
+        "1 of 4 images share their radiograph or patient with data.root (1 by id; 1 of"
+    )
+    assert "external set a: 1 of 4 images share" in caplog.text
+    cases = pd.read_csv(site.test_cases, keep_default_na=False)
+    assert dict(zip(cases["image_id"], cases["shared_with"], strict=True)) == {
+        "a": "",
+        "b": "",
+        "c": "",
+        "d": "training",
+    }
+
+
+def test_a_set_that_is_wholly_shared_has_nothing_left(tmp_path: Path):
+    site, files = hand_made(tmp_path)
+    shutil.copy(site.metadata, files.metadata)
+    shutil.copy(site.folds, files.folds)
+    content = evaluate_site(site, files, NO_TEMPERATURE)
+    assert content["without_shared"] == {"n": 0}
+    assert content["overlap"]["with"] == {"training": 0, "other": 0, "test": 4}
+    assert "none in training" in content["notes"][0]
+
+
+def test_an_image_without_prediction_is_not_left_out_of_the_mean(tmp_path: Path):
+    site, files = hand_made(tmp_path)
+    predicted = read_table(site.predictions / "images.csv", PREDICTED)
+    write_table(site.predictions / "images.csv", predicted[predicted["image_id"] != "b"], PREDICTED)
+    with pytest.raises(DataError, match="b is missing"):
+        evaluate_site(site, files, NO_TEMPERATURE)
+
+
+# Prediction and stale files ----------------------------------------------------------------------------------------
+
+
+def test_annotated_images_are_predicted_as_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    site, _ = hand_made(tmp_path)
+    annotations = read_table(site.annotations, ANNOTATIONS)
+    extra = pd.DataFrame({"image_id": ["z"], "annotated": [0]})
+    write_table(site.annotations, pd.concat([annotations, extra]), ANNOTATIONS)
+    asked: dict[str, Any] = {}
+
+    def predict(**arguments: Any) -> None:
+        asked.update(arguments, seen=read_table(arguments["annotations"], ANNOTATIONS)["image_id"].tolist())
+
+    monkeypatch.setattr(prediction, "predict", predict)
+    params = parse_params(SHIPPED)
+    split = tmp_path / "folds.csv"
+    predict_site(site, tmp_path / "models", tmp_path / "train", (0, 2), split, params.predict, params.runtime, None)
+    assert asked["seen"] == ["a", "b", "c", "d"]
+    assert asked["folds"] == site.folds
+    assert asked["out"] == site.predictions
+    assert asked["train_folds"] == (0, 2)
+    assert asked["split"] == split  # whose patient ids the networks know; those of the set are other people's
+
+
+def test_only_folders_of_sets_no_longer_named_are_removed(tmp_path: Path):
+    folder = tmp_path / "metrics/external"
+    for name in ("a", "b"):
+        write_json(folder / name / "figures.json", {})
+    (folder / "README.md").write_text("kept")
+    remove_stale_sites(folder, {"b": None})
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "b"]
+    remove_stale_sites(tmp_path / "gone", {})

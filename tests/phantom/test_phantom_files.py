@@ -1,0 +1,168 @@
+"""A phantom set on disk: SIIM's folders, tags and table with its oddities, the same bytes whatever the workers."""
+
+import csv
+from collections import defaultdict
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from pneumoseg.phantom import generate, render_phantom
+from pneumoseg.phantom.cohort import plan_cohort
+from tests.phantom.test_cohort import make_params
+
+SIZE = 128
+
+# The ages and the ID_ names are as invalid as in the real set: pydicom says so whenever one is read.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Invalid value for VR:UserWarning", "ignore:The value length:UserWarning"
+)
+
+
+def contents(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def decode(code, size):
+    """Decoder of its own: the rule of the competition, pixel by pixel, as a set of (row, column)."""
+    numbers = [int(token) for token in code.split()]
+    position, pixels = 0, set()
+    for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
+        position += gap
+        for flat in range(position, position + length):
+            pixels.add((flat % size, flat // size))
+        position += length
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def params(root):
+    return make_params(root, images=24, unannotated_images=2, unlabelled_images=3, size_px=SIZE)
+
+
+@pytest.fixture(scope="module")
+def folder(params, tmp_path_factory):
+    root = tmp_path_factory.mktemp("phantom") / "set"
+    generate(root, params, 0)
+    return root
+
+
+@pytest.fixture(scope="module")
+def headers(folder):
+    return {path: pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))}
+
+
+@pytest.fixture(scope="module")
+def rows(folder):
+    with (folder / "train-rle.csv").open(newline="") as table:
+        lines = list(csv.reader(table))
+    assert lines[0] == ["ImageId", " EncodedPixels"]
+    assert all(value.startswith(" ") for _, value in lines[1:])
+    found = defaultdict(list)
+    for name, value in lines[1:]:
+        found[name].append(value.strip())
+    return found
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_workers(params, folder, tmp_path):
+    stale = tmp_path / "dicom-images-train" / "stale.dcm"
+    stale.parent.mkdir()
+    stale.write_bytes(b"old")
+    generate(tmp_path, params, 2)
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_threads_of_opencv_change_nothing(params, folder, tmp_path):
+    """Its blur of floats does differ with them, in a few images of a hundred."""
+    threads = cv2.getNumThreads()
+    for count in (1, 4):
+        cv2.setNumThreads(count)
+        try:
+            generate(tmp_path / str(count), params, 0)
+            assert cv2.getNumThreads() == count
+        finally:
+            cv2.setNumThreads(threads)
+        assert contents(tmp_path / str(count)) == contents(folder)
+
+
+def test_siim_layout(params, folder, headers):
+    assert sorted(path.name for path in folder.iterdir()) == ["dicom-images-train", "stage_2_images", "train-rle.csv"]
+    trained = [path for path in headers if "dicom-images-train" in path.parts]
+    assert len(trained) == 26
+    for path in trained:
+        header = headers[path]
+        study, series, name = path.parts[-3:]
+        assert (study, series, name) == (
+            header.StudyInstanceUID,
+            header.SeriesInstanceUID,
+            f"{header.SOPInstanceUID}.dcm",
+        )
+        assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
+    tested = [path for path in headers if path.parent.name == "stage_2_images"]
+    assert len(tested) == 3
+    for path in tested:
+        header = headers[path]
+        assert path.stem == header.SOPInstanceUID
+        assert (header.PatientID, header.StudyInstanceUID, header.SeriesInstanceUID) == ("", "", "")
+        assert header.file_meta.MediaStorageSOPInstanceUID.is_valid
+
+
+def test_tags_are_those_of_siim_and_say_phantom(headers):
+    for header in headers.values():
+        assert header.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.50"
+        assert header.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+        assert header[0x0008, 0x001C].value == "YES"
+        assert header.Manufacturer == "pneumoseg phantom"
+        assert header.SeriesDescription == "phantom, not a patient"
+        assert (header.Modality, header.BodyPartExamined) == ("CR", "CHEST")
+        assert (header.PhotometricInterpretation, header.BitsStored) == ("MONOCHROME2", 8)
+        assert (header.Rows, header.Columns) == (SIZE, SIZE)
+        assert header.PatientSex in "MF"
+        assert header.ViewPosition in ("PA", "AP")
+        assert header.PatientAge.isdigit()  # 64, where the standard wants 064Y
+        assert 0.139 <= header.PixelSpacing[0] <= 0.194
+    assert sum(header.PatientAge == "152" for header in headers.values()) == 1
+
+
+def test_some_patients_have_several_images(headers):
+    counts = defaultdict(int)
+    for path, header in headers.items():
+        if "dicom-images-train" in path.parts:
+            assert header.PatientID.startswith("phantom-")
+            counts[header.PatientID] += 1
+    assert max(counts.values()) > 1
+    assert min(counts.values()) == 1
+
+
+def test_pixels_survive_jpeg(params, headers):
+    by_name = {header.SOPInstanceUID: header for header in headers.values()}
+    for index in (0, 5):
+        phantom = render_phantom(params, index)
+        stored = by_name[phantom.metadata.uids[0]].pixel_array
+        assert np.abs(stored.astype(int) - phantom.image).mean() < 4
+
+
+def test_union_of_rows_is_the_truth(params, rows):
+    for case in plan_cohort(params):
+        if case.role != "annotated":
+            continue
+        codes = rows[case.uids[0]]
+        if case.scene.area == 0:
+            assert codes == ["-1"]
+            continue
+        union = set().union(*(decode(code, SIZE) for code in codes))
+        assert union == set(zip(*np.nonzero(render_phantom(params, case.index).mask), strict=True))
+
+
+def test_oddities_of_the_table(params, headers, rows):
+    assert len(rows) == params.images
+    assert sum(codes == ["-1"] for codes in rows.values()) == params.images - params.positives
+    several = [[decode(code, SIZE) for code in codes] for codes in rows.values() if len(codes) > 1]
+    assert several
+    assert any(first & second for parts in several for first, second in combinations(parts, 2))
+    trained = {header.SOPInstanceUID for path, header in headers.items() if "dicom-images-train" in path.parts}
+    assert len(trained - set(rows)) == params.unannotated_images
+    assert set(rows) <= trained

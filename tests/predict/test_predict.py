@@ -1,0 +1,128 @@
+"""Who predicts what, and what a map on disk is."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pneumoseg.config import load_params
+from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.storage import save_model
+from pneumoseg.predict.predicting import plan, predict, remove_stale_folds
+from pneumoseg.predict.predictor import Predictor
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
+
+PARAMS = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
+MODEL = PARAMS.model.model_copy(update={"encoder": "mobilenet_v2", "weights": None})
+
+
+def folds(**members: list[str]) -> pd.DataFrame:
+    rows = [(name, name, fold.removeprefix("f")) for fold, names in members.items() for name in names]
+    return pd.DataFrame(rows, columns=list(FOLDS))
+
+
+def test_no_network_sees_what_it_was_trained_on():
+    table = folds(f0=["b", "a"], f1=["c"], f2=["d"], test=["t"])
+    tasks = plan(table, ["u"], [0, 2])
+    assert [(task.name, task.fold, task.members, task.image_ids) for task in tasks] == [
+        ("validation", "0", (0,), ("a", "b")),
+        ("validation", "2", (2,), ("d",)),
+        ("test", "test", (0, 2), ("t",)),
+        ("unlabelled", "", (0, 2), ("u",)),
+    ]
+
+
+def test_only_what_is_left_of_dropped_folds_is_removed(tmp_path: Path):
+    models, curves = tmp_path / "models", tmp_path / "train"
+    for name in ("fold0", "fold1", "fold10", "foldx", "mine"):
+        (models / name).mkdir(parents=True)
+    curves.mkdir()
+    for name in ("fold0.csv", "fold1.csv", "fold0.json", "notes.md"):
+        (curves / name).touch()
+    remove_stale_folds(models, curves, [1])
+    assert sorted(path.name for path in models.iterdir()) == ["fold1", "foldx", "mine"]
+    assert sorted(path.name for path in curves.iterdir()) == ["fold1.csv", "notes.md"]
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("models")
+    folders = []
+    for fold in (0, 1):
+        torch.manual_seed(fold)
+        save_model(root / f"fold{fold}", build_model(MODEL), MODEL, 64)
+        folders.append(root / f"fold{fold}")
+    return folders
+
+
+@pytest.fixture(scope="module")
+def radiographs() -> list[np.ndarray]:
+    chooser = np.random.default_rng(3)
+    return [chooser.integers(0, 255, (50, 80)).astype(np.uint8), chooser.integers(0, 255, (96, 96)).astype(np.uint8)]
+
+
+@pytest.mark.slow
+def test_members_are_averaged_at_the_original_size(two_models: list[Path], radiographs: list[np.ndarray]):
+    both = Predictor.load(two_models)(radiographs)
+    single = [Predictor.load([folder])(radiographs) for folder in two_models]
+    for index, image in enumerate(radiographs):
+        probability, score = both[index]
+        assert probability.shape == image.shape
+        assert probability.dtype == np.float32
+        mean = (single[0][index][0] + single[1][index][0]) / 2
+        np.testing.assert_allclose(probability, mean, atol=1e-6)
+        assert score == pytest.approx(float(mean.max()), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_flip_makes_the_prediction_mirror_symmetric(two_models: list[Path], radiographs: list[np.ndarray]):
+    predictor = Predictor.load(two_models[:1], horizontal_flip=True)
+    square = radiographs[1]
+    ((straight, _),) = predictor([square])
+    ((mirrored, _),) = predictor([np.ascontiguousarray(square[:, ::-1])])
+    np.testing.assert_allclose(straight, mirrored[:, ::-1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_files_are_the_rounded_maps_whatever_the_batch(
+    two_models: list[Path], radiographs: list[np.ndarray], tmp_path: Path
+):
+    names = ["a", "b", "u"]
+    images = [radiographs[0], radiographs[1], radiographs[1]]
+    for name, image in zip(names, images, strict=True):
+        write_png(tmp_path / "images" / f"{name}.png", image)
+    # b was 192 px in its DICOM file: the map is brought to that size, not to the PNG's.
+    sides = [(50, 80), (192, 192), (96, 96)]
+    metadata = pd.DataFrame({"image_id": names, "rows": [s[0] for s in sides], "columns": [s[1] for s in sides]})
+    write_table(tmp_path / "metadata.csv", metadata, METADATA)
+    write_table(tmp_path / "annotations.csv", pd.DataFrame({"image_id": names, "annotated": [1, 1, 0]}), ANNOTATIONS)
+    write_table(tmp_path / "folds.csv", folds(f0=["a"], test=["b"]), FOLDS)
+    for batch_size in (1, 2):
+        out = tmp_path / f"out{batch_size}"
+        params = PARAMS.predict.model_copy(
+            update={"batch_size": batch_size, "horizontal_flip": False, "precision": "fp32"}
+        )
+        predict(
+            two_models[0].parent, tmp_path / "train", [0, 1], tmp_path / "images", tmp_path / "metadata.csv",
+            tmp_path / "annotations.csv",
+            tmp_path / "folds.csv", out, params, PARAMS.runtime.model_copy(update={"device": "cpu"}),
+        )  # fmt: skip
+    table = read_table(out / "images.csv", PREDICTED)
+    assert table[["image_id", "set", "fold"]].to_numpy().tolist() == [
+        ["b", "test", "test"], ["u", "unlabelled", ""], ["a", "validation", "0"],
+    ]  # fmt: skip
+    ((expected, score),) = Predictor.load(two_models[:1])([images[0]])
+    np.testing.assert_array_equal(read_png(out / "validation/a.png"), np.floor(expected * 255 + 0.5))
+    assert table.set_index("image_id").at["a", "probability"] == pytest.approx(score, abs=1e-6)
+    assert read_png(out / "test/b.png").shape == (192, 192)
+    for path in out.rglob("*.png"):
+        assert path.read_bytes() == (tmp_path / "out1" / path.relative_to(out)).read_bytes()
+
+
+def test_no_model_is_an_error():
+    with pytest.raises(DataError, match="dvc repro train"):
+        Predictor([])

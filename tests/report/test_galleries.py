@@ -1,0 +1,97 @@
+"""Galleries: told rules, no case in two of best, median and worst, and nothing flattering among the best."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pneumoseg.report.galleries import choose_galleries
+
+LIMITS = (100, 1000)
+
+
+def size(truth_px):
+    return "" if not truth_px else "small" if truth_px < 100 else "medium" if truth_px < 1000 else "large"
+
+
+def frame(rows):
+    rows = [(*row, size(row[2])) for row in rows]
+    return pd.DataFrame(rows, columns=["image_id", "dice", "truth_px", "predicted_px", "lesion_size"])
+
+
+CASES = frame(
+    [
+        ("p1", 0.9, 1000, 990),
+        ("p2", 0.8, 100, 80),
+        ("p3", 0.7, 99, 90),
+        ("p4", 0.5, 5000, 100),
+        ("p5", 0.4, 999, 300),
+        ("p6", 0.1, 50, 20),
+        ("m1", 0.0, 70, 0),
+        ("m2", 0.0, 3000, 0),
+        ("n1", 1.0, 0, 0),
+        ("n2", 0.0, 0, 40),
+        ("n3", 0.0, 0, 400),
+    ]
+)
+
+
+def chosen(count):
+    return {gallery.key: gallery.image_ids for gallery in choose_galleries(CASES, LIMITS, count)}
+
+
+def test_by_hand():
+    assert chosen(2) == {
+        "best": ("p1", "p2"),
+        "median": ("p3", "p4"),
+        "worst": ("p6", "p5"),
+        "missed": ("m2", "m1"),
+        "false-alarms": ("n3", "n2"),
+        "size-small": ("p3", "m1"),  # p3, p6, m1 by Dice: the first and the last
+        "size-medium": ("p2", "p5"),
+        "size-large": ("p1", "m2"),
+    }
+
+
+def test_an_empty_image_called_empty_is_never_among_the_best():
+    assert all("n1" not in ids for ids in chosen(100).values())
+
+
+def test_rules_tell_out_of_how_many():
+    rules = {gallery.key: gallery.rule for gallery in choose_galleries(CASES, LIMITS, 2)}
+    assert rules["missed"] == "No pixel marked in 2 of 8 pneumothoraces; the largest first."
+    assert rules["false-alarms"].startswith("Pixels marked in 2 of 3 images without pneumothorax")
+    assert rules["size-medium"] == "From 100 to 1,000 px of a 1024 x 1024 image; all 2, by Dice."
+    assert rules["size-large"].endswith("; 2 of 3 at equal steps from the highest Dice to the lowest.")
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [("n1", 1.0, 0, 0)], [("p1", 0.5, 10, 10)], [("p1", 0.5, 10, 10), ("p2", 0.4, 9, 9)]]
+)
+def test_tiny_sets(rows):
+    galleries = {gallery.key: gallery.image_ids for gallery in choose_galleries(frame(rows), LIMITS, 6)}
+    shown = galleries["best"] + galleries["median"] + galleries["worst"]
+    assert sorted(shown) == [row[0] for row in rows if row[2] > 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10), st.integers(0, 3), st.integers(0, 3)), max_size=40),
+    st.integers(1, 8),
+)
+def test_properties(values, count):
+    rows = [
+        (f"i{index:02d}", dice / 10, truth * 60, predicted) for index, (dice, truth, predicted) in enumerate(values)
+    ]
+    galleries = {gallery.key: gallery.image_ids for gallery in choose_galleries(frame(rows), LIMITS, count)}
+    ranked = galleries["best"] + galleries["median"] + galleries["worst"]
+    assert len(set(ranked)) == len(ranked)
+    scores = {row[0]: row[1] for row in rows}
+    for first, second in (("best", "median"), ("median", "worst")):
+        for a in galleries[first]:
+            assert all(scores[a] >= scores[b] for b in galleries[second])
+    assert all(len(ids) <= count and len(set(ids)) == len(ids) for ids in galleries.values())
+    found = sum(row[2] > 0 and row[3] > 0 for row in rows)
+    if found >= 3:
+        assert galleries["best"]
+        assert galleries["median"]
+        assert galleries["worst"]

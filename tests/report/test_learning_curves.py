@@ -1,0 +1,78 @@
+"""The section on training: only trained folds, a collapse named, damaged files named."""
+
+import json
+
+import pytest
+
+from pneumoseg.report.learning_curves import training_section
+from pneumoseg.shared.errors import DataError
+
+SUMMARY = {
+    "best_epoch": 2, "epochs": 3, "selection_metric": "dice_all", "val_dice_all": 0.81234, "val_all_empty": 0.75,
+    "val_dice_pos": None, "val_collapsed": 0.0, "val_marked_share": 0.4,
+}  # fmt: skip
+CURVES = """\
+epoch,phase,train_loss,val_loss,val_dice_all,val_dice_pos
+1,a,0.9,0.8,0.5,
+2,a,0.7,0.6,0.8,0.4
+3,a,0.6,0.7,0.7,0.5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for fold in (0, 3):
+        (tmp_path / f"fold{fold}.json").write_text(json.dumps({"fold": fold, **SUMMARY}))
+        (tmp_path / f"fold{fold}.csv").write_text(CURVES)
+    return tmp_path
+
+
+def test_a_fold_that_is_no_longer_trained_is_left_alone(folder):
+    (folder / "fold3.csv").write_text("rubbish")
+    section = training_section(folder, (0,))
+    assert [row[0] for row in section.table.rows] == ["fold 0"]
+    assert len(section.drawings) == 2
+
+
+def test_figures_of_the_kept_epoch(folder):
+    section = training_section(folder, (0, 3))
+    assert section.table.columns == ("", "best epoch", "epochs", "Dice, all", "all-empty", "Dice, positives")
+    assert section.table.rows[1] == ("fold 3", "2", "3", "0.812", "0.750", "—")
+    scores = section.drawings[0][0]
+    assert "all-empty Dice" in scores
+    assert "best epoch 2" in scores
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0, "no pixel of any validation image"), (1, "pixels of every validation")]
+)
+def test_a_collapse_is_named(folder, share, words):
+    (folder / "fold0.json").write_text(json.dumps(SUMMARY | {"val_collapsed": 1.0, "val_marked_share": share}))
+    assert any("Fold 0 collapsed" in note and words in note for note in training_section(folder, (0,)).notes)
+
+
+def test_what_was_kept_and_taught_is_said(folder):
+    added = {"n_pseudo_positive": 3, "n_pseudo_negative": 9, "n_pseudo_unsure": 2}
+    for kept, words in (("averaged", "Averaged weights were kept"), ("last", "weights of the last epoch")):
+        summary = SUMMARY | {"selection_metric": "iou", "kept": kept, "n_mean_teacher": 7} | added
+        (folder / "fold0.json").write_text(json.dumps(summary))
+        notes = " ".join(training_section(folder, (0,)).notes)
+        assert words in notes
+        assert "7 images without annotation took part" in notes
+        assert "added 3 positive and 9 negative images; 2 unsure" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("fold0.csv", None, "fold0.csv: not there"),
+        ("fold0.csv", "", "fold0.csv: not readable as CSV"),
+        ("fold0.csv", "step,loss\n1,2\n", "fold0.csv: no column epoch; it has step, loss"),
+        ("fold0.json", None, "fold0.json: not there"),
+        ("fold0.json", "[]", "fold0.json: must hold"),
+    ],
+)
+def test_a_damaged_file_is_named(folder, name, content, message):
+    (folder / name).unlink() if content is None else (folder / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        training_section(folder, (0,))
