@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pneumoseg.shared.errors import ParameterError
 
@@ -89,3 +89,10 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
             importlib.import_module(f"{self._package}.{module.name}")
+
+
+#: They stand here, below the sections of params.yaml whose values name their entries; what an entry is, its room says.
+SOURCES: Registry[Any] = Registry("data.format", "pneumoseg.sources.formats")
+FAMILIES: Registry[Any] = Registry("model.architecture", "pneumoseg.networks.families")
+LOSSES: Registry[Any] = Registry("train.loss", "pneumoseg.networks.losses")
+METRICS: Registry[Any] = Registry("figure", "pneumoseg.evaluate.metrics")
