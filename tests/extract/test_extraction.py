@@ -19,9 +19,8 @@ from pneumoseg.radiographs.rules import FLAGS, REFUSALS
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_json, read_png
 from pneumoseg.shared.tables import METADATA, REJECTED, read_table
-from pneumoseg.shared.workers import run_all
 from pneumoseg.sources.candidates import find_candidates, is_candidate
-from tests.radiographs.dicom_files import dataset, extract_params, lost, ramp, save, save_jpeg, square
+from tests.radiographs.dicom_files import dataset, extract_params, ramp, save, save_jpeg
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*value for VR")
 
@@ -352,28 +351,6 @@ def test_the_real_sample(real, tmp_path):
 # Workers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_crash_costs_only_the_file_that_caused_it():
-    numbers = [*range(20), -1, *range(20, 40), -2]
-    results = dict(run_all(square, numbers, lost, workers=2, scheduler=None))
-    assert results == {index: -1 if number < 0 else number * number for index, number in enumerate(numbers)}
-
-
-def test_only_a_few_chunks_are_under_way():
-    taken = []
-
-    class Items(list):
-        def __getitem__(self, index):
-            taken.append(index)
-            return super().__getitem__(index)
-
-    results = run_all(square, Items(range(1000)), lost, workers=1, scheduler=None)
-    first = next(results)
-    assert first[1] == first[0] ** 2
-    assert len(taken) <= 4 * 8
-    assert dict([first, *results]) == {number: number**2 for number in range(1000)}
-
-
 # A shell that starts a test run in the background has it ignore SIGINT, and all it starts in turn: what looked like a
 # dropped Ctrl-C. So the script says itself whether it is in the foreground.
 SCRIPT = """
@@ -499,7 +476,7 @@ def test_a_scheduler_without_dask_deletes_nothing(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="the extra dask is not installed")
-    monkeypatch.setattr("pneumoseg.shared.workers._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("pneumoseg.shared.parallel._CONNECT_SECONDS", 1)
     with pytest.raises(ParameterError, match="no Dask scheduler answers"):
         Run(folder(tmp_path / "in", 1), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 

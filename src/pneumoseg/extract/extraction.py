@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydicom import uid
-from tqdm import tqdm
 
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.extract.jobs import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
 from pneumoseg.radiographs.rules import FLAGS, JUNK, REFUSALS
-from pneumoseg.shared import interruption
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
-from pneumoseg.shared.workers import check_scheduler, run_all
 from pneumoseg.sources.candidates import find_candidates
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +54,9 @@ def extract(
     check_scheduler(params.scheduler)  # before anything is deleted
     # Absolute, because the workers of a cluster have folders of their own.
     job = Job(root.absolute(), fresh_dir(images).absolute(), params, key)
-    outcomes = _settle_shared_ids(_process(job, [path.absolute() for path in paths], workers), images)
+    files = [path.absolute() for path in paths]
+    work, lost = partial(extract_one, job), partial(crashed, job)
+    outcomes = _settle_shared_ids(run_all(work, files, lost, workers, "extract", params.scheduler, "file"), images)
     kept = [outcome for outcome in outcomes if outcome.row is not None]
     refused = [outcome for outcome in outcomes if outcome.row is None]
     rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
@@ -67,19 +65,6 @@ def extract(
     write_table(rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
     write_json(metrics, _count(kept, refused, key))
     _judge(root, rejected, kept, refused, params.max_rejected_fraction)
-
-
-def _process(job: Job, paths: Sequence[Path], workers: int | None) -> list[Outcome]:
-    """The outcome of every path, in the order of paths, with a progress bar on stderr."""
-    outcomes: list[Outcome | None] = [None] * len(paths)
-    results = run_all(partial(extract_one, job), paths, partial(crashed, job), workers, job.params.scheduler)
-    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file does not want five lines a second
-    bar = tqdm(total=len(paths), desc="extract", unit="file", mininterval=interval, dynamic_ncols=True)
-    with interruption.held(), bar, closing(results):
-        for index, outcome in results:
-            outcomes[index] = outcome
-            bar.update()
-    return [outcome for outcome in outcomes if outcome is not None]
 
 
 def _settle_shared_ids(outcomes: Sequence[Outcome], images: Path) -> list[Outcome]:

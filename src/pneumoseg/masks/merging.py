@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,12 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.masks.counting import summarise
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, write_json, write_png
+from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
 from pneumoseg.sources.rle_grouping import ImageAnnotation, Size, group_rows
@@ -76,8 +73,7 @@ def write_masks(
     def describe(image_id: str) -> dict[str, Any]:
         return _describe(image_id, images.get(image_id), sizes[image_id], masks_dir)
 
-    progress = tqdm(_ordered_map(describe, sorted(sizes), workers), "masks", len(sizes), unit="image", disable=None)
-    frame = pd.DataFrame(list(progress))
+    frame = pd.DataFrame(map_threads(describe, sorted(sizes), workers, "masks"))
     write_table(annotations_out, frame, ANNOTATIONS)
     phantoms = int(metadata["phantom"].fillna(0).sum())
     write_json(metrics_out, summarise(table, images, rejected, frame, phantoms))
@@ -152,18 +148,3 @@ def measure(mask: NDArray[np.bool_]) -> dict[str, Any]:
     digest = digest_bytes(f"{mask.shape[0]}x{mask.shape[1]}".encode(), np.packbits(mask).tobytes())
     measured = {"components": count - 1, "area_px": area, "area_fraction": area / mask.size, "mask_sha256": digest}
     return measured | dict(zip(_BOX, box, strict=True))
-
-
-def _ordered_map(
-    function: Callable[[str], dict[str, Any]], items: Iterable[str], workers: int | None
-) -> Iterator[dict[str, Any]]:
-    """Map with threads (OpenCV lets go of the interpreter lock), results in the order of the items."""
-    threads = (os.cpu_count() or 1) if workers is None else workers
-    if threads < 2:
-        yield from map(function, items)
-        return
-    queue = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        # A chunk at a time: an error or Ctrl-C ends the stage soon, not after all images.
-        while chunk := list(islice(queue, 64 * threads)):
-            yield from pool.map(function, chunk)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +22,10 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, JPEGBaseline8Bit, Secon
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.phantom.cohort import Case, generator, plan_cohort
 from pneumoseg.phantom.rendering import render
-from pneumoseg.shared import interruption, rle
+from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, fresh_dir
-from pneumoseg.shared.workers import available_cores, run_all
+from pneumoseg.shared.parallel import available_cores, run_all
 
 TRAINING_FOLDER = "dicom-images-train"
 TEST_FOLDER = "stage_2_images"
@@ -80,12 +79,8 @@ def generate(root: Path, params: PhantomParams, workers: int | None) -> None:
     if workers is None:
         workers = min(available_cores(), -(-len(cases) // _IMAGES_A_PROCESS))
         workers = 0 if workers == 1 else workers
-    with (
-        interruption.held(),
-        closing(run_all(partial(_write_case, root, params), range(len(cases)), _crashed, workers)) as done,
-    ):
-        found = dict(done)
-    rows = [row for index in range(len(cases)) for row in found[index]]
+    found = run_all(partial(_write_case, root, params), range(len(cases)), _crashed, workers, "phantom")
+    rows = [row for of_image in found for row in of_image]
     with atomic_path(root / TABLE) as temporary:
         # The header and the values have a leading space in the real table, too.
         temporary.write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n", "utf-8")

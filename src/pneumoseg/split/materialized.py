@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pneumoseg.augment import Augmenter
 from pneumoseg.config.augment import AugmentParams
-from pneumoseg.shared import interruption
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, write_png
-from pneumoseg.shared.workers import available_cores, run_all
+from pneumoseg.shared.parallel import available_cores, run_all
 from pneumoseg.split.pairs import load_pair
 
 _FEW = 64  # rows for which starting processes costs more than it brings
@@ -54,9 +51,7 @@ def materialize(
     rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
     task = _Task(augmenter, images, masks, out, seed)
     count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
-    with interruption.held(), closing(run_all(task, rows, _crashed, count if count > 1 else 0)) as done:
-        for _ in tqdm(done, total=len(rows), desc="augmented pairs", unit="image", mininterval=1):
-            pass
+    run_all(task, rows, _crashed, count if count > 1 else 0, "augmented pairs")
 
 
 def _crashed(row: tuple[str, str, int]) -> None:

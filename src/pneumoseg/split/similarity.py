@@ -6,19 +6,16 @@ nor pixels are equal, and yet a network trained on SIIM has seen it.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pneumoseg.shared.files import read_png
+from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.tables import Columns
 
 #: similar.csv of an external set: image_id is the set's, other_image_id that of data.root.
@@ -67,11 +64,8 @@ def find_similar(
 
 def _pictures(paths: Sequence[Path], workers: int | None) -> NDArray[np.float32]:
     """One row a radiograph: its small picture, (N, 64 x 64) float32, so that a product of rows is their correlation."""
-    threads = max(1, (os.cpu_count() or 1) if workers is None else workers)
-    with ThreadPoolExecutor(threads) as pool:  # decoding leaves the interpreter's lock
-        rows = pool.map(lambda path: picture(read_png(path)), paths)
-        bar = tqdm(rows, desc="compare", total=len(paths), unit="image", disable=not sys.stderr.isatty())
-        return np.stack([*bar]) if paths else np.empty((0, _SIDE_PX**2), np.float32)
+    rows = map_threads(lambda path: picture(read_png(path)), paths, workers, "compare")
+    return np.stack(rows) if rows else np.empty((0, _SIDE_PX**2), np.float32)
 
 
 def picture(image: NDArray[np.generic]) -> NDArray[np.float32]:
