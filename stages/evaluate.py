@@ -12,6 +12,7 @@ from pneumoseg.stage import run_stage
 def work(params: Params) -> None:
     """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
     from pneumoseg.evaluate.assessment import Outputs, evaluate
+    from pneumoseg.shared.layout import Layout
     from pneumoseg.track import record_test
 
     evaluate(
@@ -30,7 +31,7 @@ def work(params: Params) -> None:
         params=params.evaluate,
         workers=params.runtime.workers,
     )
-    record_test(Path(), params)
+    record_test(Layout(), params)
 
 
 def main() -> int:

@@ -11,11 +11,12 @@ def work(params: Params) -> None:
     """Write data/report/ from every earlier stage's files, without those of external sets no longer named."""
     from pneumoseg.external.sites import remove_stale_sites
     from pneumoseg.report.report_page import build_report
+    from pneumoseg.shared.layout import Layout
     from pneumoseg.track import record_report
 
     remove_stale_sites(Path("metrics/external"), params.evaluate.external)
     build_report(Path(), Path("data/report"), params.report)
-    record_report(Path(), params)
+    record_report(Layout(), params)
 
 
 def main() -> int:

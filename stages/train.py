@@ -13,6 +13,7 @@ def work(fold: int, params: Params) -> None:
     """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
     from pneumoseg.networks.weights import weights_path
     from pneumoseg.shared.fingerprints import project_root, train_key
+    from pneumoseg.shared.layout import Layout
     from pneumoseg.shared.processes import is_first_process
     from pneumoseg.track import fold_run
     from pneumoseg.train.fold_data import load_fold
@@ -24,7 +25,7 @@ def work(fold: int, params: Params) -> None:
     key = train_key(Path(), params.model_dump(mode="json"), fold, data.digest)
     # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
     checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
-    with fold_run(Path(), params, fold, key) as run:
+    with fold_run(Layout(), params, fold, key) as run:
         trained = train_fold(
             data, params.model, params.train, params.augment, params.runtime,
             scratch=project_root() / ".cache" / "arrays", checkpoint=checkpoint, on_epoch=run.log_epoch,

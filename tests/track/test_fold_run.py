@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pneumoseg.config import Params
-from pneumoseg.track import fold_run, record_report, record_test, rows
+from pneumoseg.shared.layout import Layout
+from pneumoseg.track import configuration, fold_run, record_report, record_test
 from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import edit_params, make_project, make_repository, train_key_of
 
@@ -47,7 +48,7 @@ def curve(root: Path, params: Params, run: Run, name: str) -> list[tuple[int, fl
 
 
 def train(root: Path, params: Params, epochs: range, *, fold: int = 0, finish: bool = True) -> None:
-    with fold_run(root, params, fold, train_key_of(root)) as run:
+    with fold_run(Layout(root), params, fold, train_key_of(root)) as run:
         for epoch in epochs:
             run.log_epoch(
                 epoch, {"epoch": epoch, "phase": "only", "val_dice_pos": epoch / 8, "gone": None}, {"seconds": 2.0}
@@ -87,7 +88,7 @@ def test_one_row_holds_every_parameter_and_its_fold_the_curves(
 def test_a_killed_training_goes_on_in_its_run(tmp_path: Path, params: Params) -> None:
     with (
         contextlib.suppress(KeyboardInterrupt),
-        fold_run(tmp_path, params, 0, train_key_of(tmp_path)) as run,
+        fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)) as run,
     ):
         run.log_epoch(1, {"val_dice_pos": 0.125})
         raise KeyboardInterrupt
@@ -99,7 +100,7 @@ def test_a_killed_training_goes_on_in_its_run(tmp_path: Path, params: Params) ->
 
 
 def test_a_run_whose_process_is_gone_goes_on_and_one_that_lives_is_left_alone(tmp_path: Path, params: Params) -> None:
-    with fold_run(tmp_path, params, 0, train_key_of(tmp_path)) as run:
+    with fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)) as run:
         run.log_epoch(1, {"val_dice_pos": 0.125})
     client = opened(tmp_path, params).client
     (broken,) = fold_runs(tmp_path, params)
@@ -111,7 +112,7 @@ def test_a_run_whose_process_is_gone_goes_on_and_one_that_lives_is_left_alone(tm
 
 
 def test_an_error_is_a_failed_run(tmp_path: Path, params: Params) -> None:
-    with pytest.raises(ValueError, match="loss"), fold_run(tmp_path, params, 0, train_key_of(tmp_path)):
+    with pytest.raises(ValueError, match="loss"), fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)):
         raise ValueError("loss")
     assert [run.info.status for run in (*top_rows(tmp_path, params), *fold_runs(tmp_path, params))] == ["FAILED"] * 2
 
@@ -126,7 +127,7 @@ def test_a_forced_run_makes_a_new_run_and_the_newest_wins(tmp_path: Path, params
 
 
 def test_history_fills_in_what_a_run_lacks(tmp_path: Path, params: Params) -> None:
-    with fold_run(tmp_path, params, 0, train_key_of(tmp_path)) as run:
+    with fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)) as run:
         run.log_epoch(3, {"epoch": 3, "val_dice_pos": 0.375})
         history = [{"epoch": epoch, "phase": "only", "val_dice_pos": epoch / 8} for epoch in (1, 2, 3)]
         run.finish({}, {}, history)
@@ -137,7 +138,7 @@ def test_history_fills_in_what_a_run_lacks(tmp_path: Path, params: Params) -> No
 
 def test_costs_over_folds_are_sums_maxima_and_means(tmp_path: Path, params: Params) -> None:
     for fold, scale in ((0, 1.0), (1, 3.0)):
-        with fold_run(tmp_path, params, fold, f"key{fold}") as run:
+        with fold_run(Layout(tmp_path), params, fold, f"key{fold}") as run:
             timing = {"seconds": 8 * scale, "wait_seconds": scale, "images_per_second": 4 * scale, "memory_gib": scale}
             run.finish({"val_dice_pos": scale / 4}, timing)
     (row,) = top_rows(tmp_path, params)
@@ -160,7 +161,7 @@ def test_a_store_that_fails_midway_costs_a_warning_and_nothing_else(
         return works(self, *args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
-    with caplog.at_level(logging.WARNING), fold_run(tmp_path, params, 0, train_key_of(tmp_path)) as run:
+    with caplog.at_level(logging.WARNING), fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)) as run:
         run.log_epoch(1, {"val_dice_pos": 0.125})
         down["down"] = True
         run.log_epoch(2, {"val_dice_pos": 0.25})
@@ -183,7 +184,7 @@ def test_a_store_that_stays_away_ends_the_training_well(
     def fail(*_: Any, **__: Any) -> None:
         raise ConnectionError("no route to host")
 
-    with caplog.at_level(logging.WARNING), fold_run(tmp_path, params, 0, train_key_of(tmp_path)) as run:
+    with caplog.at_level(logging.WARNING), fold_run(Layout(tmp_path), params, 0, train_key_of(tmp_path)) as run:
         for name in ("log_batch", "set_terminated", "set_tag", "get_run"):
             monkeypatch.setattr(MlflowClient, name, fail)
         run.log_epoch(1, {"val_dice_pos": 0.125})
@@ -198,8 +199,8 @@ def test_disabled_tracking_touches_nothing(tmp_path: Path) -> None:
     make_project(tmp_path)
     params = edit_params(tmp_path, tracking={"enabled": False})
     train(tmp_path, params, range(1, 3))
-    record_test(tmp_path, params)
-    record_report(tmp_path, params)
+    record_test(Layout(tmp_path), params)
+    record_report(Layout(tmp_path), params)
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -216,8 +217,8 @@ def artifacts(root: Path, params: Params, run: Run) -> set[str]:
 def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> None:
     train(tmp_path, params, range(1, 4))
     for _ in range(2):  # again: a forced evaluation with the same figures adds nothing
-        record_test(tmp_path, params)
-        record_report(tmp_path, params)
+        record_test(Layout(tmp_path), params)
+        record_report(Layout(tmp_path), params)
     (row,) = top_rows(tmp_path, params)
     expected = {
         "dice_all": 0.8125,
@@ -235,14 +236,14 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
     }  # fmt: skip
     test = json.loads((tmp_path / "metrics/test.json").read_text())
     (tmp_path / "metrics/test.json").write_text(json.dumps(test | {"dice_all": 0.875}))
-    record_test(tmp_path, params)
+    record_test(Layout(tmp_path), params)
     assert top_rows(tmp_path, params)[0].data.metrics["dice_all"] == 0.875
 
 
 def test_a_reused_training_gives_another_configuration_a_row_of_its_own(tmp_path: Path, params: Params) -> None:
     train(tmp_path, params, range(1, 4))
     other = edit_params(tmp_path, evaluate=changed_value(params.evaluate.model_dump(mode="json")))
-    record_test(tmp_path, other)
+    record_test(Layout(tmp_path), other)
     newest, oldest = top_rows(tmp_path, params)
     assert newest.info.run_id != oldest.info.run_id
     assert newest.data.tags["train_key.fold0"] == train_key_of(tmp_path)
@@ -264,12 +265,12 @@ def test_a_store_that_fails_at_evaluation_costs_a_warning(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/no/such/place.db")
     with caplog.at_level(logging.WARNING):
-        record_test(tmp_path, params)
+        record_test(Layout(tmp_path), params)
     assert "pneumoseg track" in caplog.text
 
 
 def test_git_tags_name_commit_and_changes(root: Path, tmp_path: Path) -> None:
-    assert rows.git_tags(tmp_path) == {}
+    assert configuration.git_tags(tmp_path) == {}
 
 
 @pytest.mark.parametrize("rank", [{"RANK": "3"}, {"LOCAL_RANK": "1"}, {"RANK": "2", "LOCAL_RANK": "0"}])

@@ -10,6 +10,7 @@ from pneumoseg.commands.cli import main
 from pneumoseg.config import load_params
 from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.track import fold_run, record_report, record_test
 from pneumoseg.track.provenance import locked_params
@@ -64,12 +65,12 @@ def fold_runs(root: Path) -> list[Run]:
 @pytest.mark.slow
 def test_a_deleted_database_comes_back_from_files(repo: Path) -> None:
     params = load_params()
-    with fold_run(repo, params, 0, train_key_of(repo)) as run:
+    with fold_run(Layout(repo), params, 0, train_key_of(repo)) as run:
         for row in read_curves(repo / "metrics/train/fold0.csv"):
             run.log_epoch(int(row["epoch"]), row)
         run.finish({"best_epoch": 2, "val_dice_pos": 0.25}, {"seconds": 3.0})
-    record_test(repo, params)
-    record_report(repo, params)
+    record_test(Layout(repo), params)
+    record_report(Layout(repo), params)
     assert track(repo).done == []
     (live,), (live_fold,) = top_rows(repo), fold_runs(repo)
 
@@ -130,16 +131,16 @@ def test_training_alone_does_not_carry_old_test_metrics_along(repo: Path) -> Non
 
 @pytest.mark.slow
 def test_changed_code_metrics_and_an_empty_cache_are_told(repo: Path) -> None:
-    code, metrics = repo / "src/pneumoseg/scores.py", repo / "metrics/train/fold0.json"
+    code, metrics = repo / "src/pneumoseg/__init__.py", repo / "metrics/train/fold0.json"
     originals = code.read_text(), metrics.read_text()
     code.write_text("# edited\n")
-    assert track(repo).skipped == ["code has changed since the stages ran (src/pneumoseg/scores.py): dvc repro first"]
+    assert track(repo).skipped == ["code has changed since the stages ran (src/pneumoseg/__init__.py): dvc repro first"]
     code.write_text(originals[0])
     metrics.write_text("{}")
     assert track(repo).skipped == ["training: metrics/train/fold0.json: not as the stage wrote it; dvc repro first"]
     metrics.write_text(originals[1])
     pipeline = (repo / "dvc.yaml").read_text()
-    (repo / "dvc.yaml").write_text(pipeline.replace("src/pneumoseg/scores.py, ", ""))
+    (repo / "dvc.yaml").write_text(pipeline.replace("src/pneumoseg/__init__.py, ", ""))
     assert "dvc.yaml (stage evaluate)" in track(repo).skipped[0]
     (repo / "dvc.yaml").write_text(pipeline)
     shutil.rmtree(repo / ".dvc/cache")
@@ -150,7 +151,7 @@ def test_changed_code_metrics_and_an_empty_cache_are_told(repo: Path) -> None:
 
 @pytest.mark.slow
 def test_experiments_and_commits_by_name(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (repo / "src/pneumoseg/scores.py").write_text("# the workspace has moved on\n")
+    (repo / "src/pneumoseg/__init__.py").write_text("# the workspace has moved on\n")
     assert main(["track", "fast-owl", "HEAD"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "fast-owl: rebuilt fold 0, test metrics, report",

@@ -8,9 +8,10 @@ import pytest
 from pneumoseg.config import Params
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.evidence import record_external
 from pneumoseg.track.provenance import current_stages
-from pneumoseg.track.rows import Configuration, open_row
+from pneumoseg.track.rows import open_row
 from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import edit_params, make_project, make_repository
 

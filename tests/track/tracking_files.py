@@ -20,7 +20,7 @@ DVC_YAML = """
 stages:
   extract:
     cmd: python stages/make.py extract
-    deps: [stages/make.py, src/pneumoseg/files.py]
+    deps: [stages/make.py, src/pneumoseg/stage.py]
     params: [data.root, extract]
     outs: [data/images, data/metadata.csv]
     metrics: [{metrics/extract.json: {cache: false}}]
@@ -39,7 +39,7 @@ stages:
     cmd: python stages/make.py train ${item.fold}
     deps:
       - stages/make.py
-      - src/pneumoseg/models
+      - src/pneumoseg/networks
       - data/images
       - data/splits/folds.csv
       - data/splits/train_fold${item.fold}.csv
@@ -59,7 +59,7 @@ stages:
     metrics: [{metrics/thresholds.json: {cache: false}}]
   evaluate:
     cmd: python stages/make.py evaluate
-    deps: [stages/make.py, src/pneumoseg/scores.py, data/predictions, metrics/thresholds.json]
+    deps: [stages/make.py, src/pneumoseg/__init__.py, data/predictions, metrics/thresholds.json]
     params: [evaluate]
     outs: [data/submission.csv, {metrics/plots: {cache: false}}, {metrics/test_cases.csv: {cache: false}}]
     metrics: [{metrics/test.json: {cache: false}}]
@@ -122,7 +122,7 @@ def make_project(root: Path, *, outputs: bool = True) -> Params:
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "stages/make.py").write_text(MAKE)
     package = root / "src/pneumoseg"
-    for name in ("files.py", "scores.py", "models/__init__.py", "models/unet.py"):
+    for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(f"# {name}\n")
     if outputs:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.processes import is_first_process
 from pneumoseg.track.fold_run import FoldRun
 
@@ -20,14 +20,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 @contextmanager
-def fold_run(root: Path, params: Params, fold: int, train_key: str) -> Iterator[FoldRun]:
+def fold_run(layout: Layout, params: Params, fold: int, train_key: str) -> Iterator[FoldRun]:
     """Track the training of one fold: live curves, then a summary.
 
     A run that was broken off, with the same key, goes on; a finished one stays, a new run is made and the newest wins.
     Of the processes of a distributed training only the first tracks.
 
     Args:
-        root: the folder of params.yaml, dvc.yaml and data/.
+        layout: of the main set.
         params: the whole configuration.
         fold: the fold that is left out.
         train_key: see fingerprints.train_key.
@@ -36,30 +36,31 @@ def fold_run(root: Path, params: Params, fold: int, train_key: str) -> Iterator[
         TrackingError: the store cannot be used. Only here, before work is done: later failures are warnings.
     """
     if not params.tracking.enabled or not is_first_process():
-        yield FoldRun(None)
+        yield FoldRun()
         return
-    from pneumoseg.track.rows import Configuration, record_fold
+    from pneumoseg.track.configuration import Configuration
+    from pneumoseg.track.rows import record_fold
     from pneumoseg.track.store import open_store
 
-    store = open_store(root, params.tracking)
-    with record_fold(store, Configuration.here(root, params), fold, train_key) as run:
+    store = open_store(layout.root, params.tracking)
+    with record_fold(store, Configuration.here(layout.root, params), fold, train_key) as run:
         yield run
 
 
-def record_test(root: Path, params: Params) -> None:
+def record_test(layout: Layout, params: Params) -> None:
     """Put test metrics, thresholds, plots and the model on this configuration's row; failures are warnings.
 
     Args:
-        root: the folder of params.yaml, with metrics/test.json, metrics/thresholds.json and data/models/ as outputs.
+        layout: of the main set, with metrics/test.json, metrics/thresholds.json and data/models/ as outputs.
         params: the whole configuration.
     """
     if params.tracking.enabled:
         from pneumoseg.track.evidence import record_here
 
-        record_here(root, params, report=False)
+        record_here(layout, params, report=False)
 
 
-def record_report(root: Path, params: Params) -> None:
+def record_report(layout: Layout, params: Params) -> None:
     """Put the folder data/report on this configuration's row; failures are warnings.
 
     Where the row is new (only code or parameters of the report changed, the rest came from DVC's cache), it gets
@@ -68,4 +69,4 @@ def record_report(root: Path, params: Params) -> None:
     if params.tracking.enabled:
         from pneumoseg.track.evidence import record_here
 
-        record_here(root, params, report=True)
+        record_here(layout, params, report=True)

@@ -21,13 +21,12 @@ from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.revisions import Revision
-from pneumoseg.track.evidence import REPORT, record_evaluation, record_external, record_pages
+from pneumoseg.track.configuration import Configuration, git_tags
+from pneumoseg.track.evidence import record_evaluation, record_external, record_pages
 from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
 from pneumoseg.track.rows import (
-    Configuration,
     find_fold_runs,
     find_row,
-    git_tags,
     log_training,
     open_row,
     record_fold,
@@ -228,7 +227,7 @@ def _record_pages(
     if row is None or "recorded.report" in row.data.tags or "report" not in stages:
         return
     fault = broken_link(root, stages, ["report"])
-    if fault or revisions.export(root, sha, [str(REPORT)], configuration.root):
+    if fault or revisions.export(root, sha, ["data/report"], configuration.root):
         outcome.skipped.append(f"report: {fault or 'not in the cache of DVC: dvc pull first'}")
     elif record_pages(store, configuration, row.info.run_id):
         outcome.done.append("report")

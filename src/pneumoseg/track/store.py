@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import psutil
 from filelock import FileLock, Timeout
-from mlflow.entities import Run
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -28,6 +30,7 @@ from pneumoseg.shared.fingerprints import project_root
 FAILURES = (MlflowException, SQLAlchemyError, OSError)
 SQLITE = "sqlite:///"
 LOCK_TIMEOUT_S = 300.0
+HINT = "nothing is lost: `pneumoseg track` rebuilds the row from files"
 
 # MLflow's own defaults keep a training waiting for many minutes when its server is gone.
 HTTP_LIMITS = {
@@ -35,6 +38,12 @@ HTTP_LIMITS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+
+
+def points(metrics: Mapping[str, float], step: int = 0) -> list[Metric]:
+    """Numbers by name as MLflow's points, of now."""
+    now = int(time.time() * 1000)
+    return [Metric(name, value, now, step) for name, value in metrics.items()]
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,25 @@ class Store:
     lock_path: Path
 
     def search(self, query: str) -> list[Run]:
-        """Runs of the experiment, the newest first."""
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+        """Runs of the experiment, the newest first; at most as many as MLflow gives at once, which are 50,000."""
+        order = ["attributes.start_time DESC"]
+        return list(self.client.search_runs([self.experiment_id], query, order_by=order, max_results=50_000))
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, str] = MappingProxyType({}),
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Log by name. MLflow shows the newest value of a metric, and takes 5000 characters of a tag."""
+        self.client.log_batch(
+            run_id,
+            metrics=points(metrics),
+            params=[Param(name, value) for name, value in params.items()],
+            tags=[RunTag(name, value[:5000]) for name, value in tags.items()],
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

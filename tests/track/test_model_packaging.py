@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumoseg.shared.layout import Layout
 from pneumoseg.track import record_test
-from pneumoseg.track.logged_model import DISTRIBUTIONS, requirements, signature
+from pneumoseg.track.model_packaging import DISTRIBUTIONS, requirements, signature
 from pneumoseg.track.store import open_store
 from tests.track.tracking_files import REPO, edit_params, make_project, make_repository
 
@@ -86,12 +87,11 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path, monkeypatch: pytest.
     params = edit_params(tmp_path, tracking={"log_model": True})
     shutil.rmtree(tmp_path / "src")
     shutil.copytree(REPO / "src/pneumoseg", tmp_path / "src/pneumoseg", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src/pneumoseg/scores.py").touch()  # named by the test's dvc.yaml
     torch.manual_seed(0)
     folder = tmp_path / "data/models/fold0"
     save_model(folder, build_model(params.model), params.model, 64)
-    record_test(tmp_path, params)
-    record_test(tmp_path, params)  # the same weights again: no second model
+    record_test(Layout(tmp_path), params)
+    record_test(Layout(tmp_path), params)  # the same weights again: no second model
 
     store = open_store(tmp_path, params.tracking)
     (row,) = store.search("tags.config_key LIKE '%'")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from pneumoseg.track.flat import PARAM_LIMIT, flat_metrics, flat_params
+from pneumoseg.track.metric_names import PARAM_LIMIT, flat_metrics, flat_params
 
 
 def test_params_have_dotted_names_and_json_values() -> None:

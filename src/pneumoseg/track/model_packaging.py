@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -20,6 +19,7 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from pneumoseg.shared.layout import Layout
 from pneumoseg.track.store import Store
 
 logger = logging.getLogger(__name__)
@@ -56,18 +56,18 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in DISTRIBUTIONS]
 
 
-def log_model(store: Store, row: str, root: Path, folds: Sequence[int], metadata: dict[str, Any]) -> bool:
-    """Log the mean of the folds' networks as a pyfunc model of a run; False where ``root`` holds no code to go with it.
+def log_model(store: Store, row: str, layout: Layout, folds: Sequence[int], metadata: dict[str, Any]) -> bool:
+    """Log the mean of the folds' networks as a pyfunc model of a run; False where no code lies here to go with it.
 
     Args:
         store: the store.
         row: run id.
-        root: the folder with data/models/fold<k>/ and src/pneumoseg/.
+        layout: of the main set, with data/models/fold<k>/ and src/pneumoseg/.
         folds: which.
         metadata: goes into the MLmodel file.
     """
-    package = root / "src/pneumoseg"
-    served = package / "tracking/served_model.py"
+    package = layout.root / "src/pneumoseg"
+    served = package / "track/served_model.py"
     if not served.is_file():
         logger.warning("%s: not there, so no model is logged", served)
         return False
@@ -75,7 +75,7 @@ def log_model(store: Store, row: str, root: Path, folds: Sequence[int], metadata
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(served),
-            artifacts={f"fold{fold}": str(root / f"data/models/fold{fold}") for fold in folds},
+            artifacts={f"fold{fold}": str(layout.models / f"fold{fold}") for fold in folds},
             code_paths=[str(package)],
             pip_requirements=requirements(),
             signature=signature(),
