@@ -175,7 +175,7 @@ def test_checkpoints_are_numbered_folders_and_nothing_else(tmp_path: Path):
         ({"scales": []}, "at least 1"),
         ({"scales": [0.0]}, "greater than or equal to 0.25"),
         ({"members": [{"source": "a", "weight": 0.0, "use": "map"}]}, "greater than 0"),
-        ({"members": [{"source": "a", "weight": 1.0}]}, "members.0.use is missing"),
+        ({"members": [{"weight": 1.0}]}, "members.0.source is missing"),
         (
             {"members": [{"source": "a", "weight": 1.0, "use": "both"}, {"source": "a", "weight": 2.0, "use": "map"}]},
             "a twice for the same use",

@@ -6,12 +6,12 @@ the modules of the sections it reads (see dvc.yaml), so that a new report parame
 
 from __future__ import annotations
 
-import difflib
-import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -20,6 +20,7 @@ from pneumoseg.config.data import DataParams
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.explore import ExploreParams
 from pneumoseg.config.extract import ExtractParams
+from pneumoseg.config.flat import inline, lacking, leaves
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.phantom import PhantomParams
@@ -37,21 +38,21 @@ from pneumoseg.shared.errors import ParameterError
 class Params(Section):
     """The whole of params.yaml."""
 
-    phantom: PhantomParams
-    data: DataParams
-    extract: ExtractParams
-    masks: MasksParams
-    explore: ExploreParams
-    split: SplitParams
-    augment: AugmentParams
-    model: ModelParams
-    train: TrainParams
-    predict: PredictParams
-    tune: TuneParams
-    evaluate: EvaluateParams
-    report: ReportParams
-    runtime: RuntimeParams
-    tracking: TrackingParams
+    phantom: PhantomParams = PhantomParams()
+    data: DataParams = DataParams(root="data/phantom", annotations="data/phantom/train-rle.csv")
+    extract: ExtractParams = ExtractParams()
+    masks: MasksParams = MasksParams()
+    explore: ExploreParams = ExploreParams()
+    split: SplitParams = SplitParams()
+    augment: AugmentParams = AugmentParams()
+    model: ModelParams = ModelParams()
+    train: TrainParams = TrainParams()
+    predict: PredictParams = PredictParams()
+    tune: TuneParams = TuneParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    report: ReportParams = ReportParams()
+    runtime: RuntimeParams = RuntimeParams()
+    tracking: TrackingParams = TrackingParams()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -67,54 +68,44 @@ class Params(Section):
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml (YAML 1.2, as DVC reads it: 1e-3 is a number, off is text).
 
+    Keys that an older file lacks are told in the log, with the values they get.
+
     Raises:
         ParameterError: for every mistake found, one line that names section.key, value and fix.
     """
-    try:
-        content = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise ParameterError(f"{path}: not there; run from the folder that holds params.yaml") from None
-    except YAMLError as error:
-        raise ParameterError(f"{path}: not valid YAML: {error}") from None
-    return parse_params(content, str(path))
+    content = read_yaml(path)
+    params = parse_params(content, str(path))
+    told = age(content, params)
+    if told:
+        logging.getLogger("pneumoseg").warning("%s has %s; pneumoseg params upgrade mends it", path, "; ".join(told))
+    return params
 
 
 def parse_params(content: Any, source: str = "params.yaml") -> Params:
-    """Check the content of a params file.
+    """Check the content of a params file, also of an older one.
 
     Raises:
         ParameterError: as in load_params.
     """
+    return Params.read(content, source)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ParameterError: it is missing or not valid.
+    """
     try:
-        # JSON mode: strict about types, yet a list may fill a tuple.
-        return Params.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        lines = [_explain(source, item) for item in error.errors(include_url=False)]
-        raise ParameterError("\n".join(lines)) from None
+        return YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: not there; run from the folder that holds params.yaml") from None
+    except YAMLError as error:
+        raise ParameterError(f"{path}: not valid YAML: {error}") from None
 
 
-def _explain(source: str, item: Any) -> str:
-    location = ".".join(str(part) for part in item["loc"]) or "(sections)"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return f"{source}: {location} is missing; every parameter is given in params.yaml, add it"
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"])
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{source}: {location} is not a parameter; {advice}"
-    if location == "(sections)":
-        return f"{source}: {message}"
-    shown = json.dumps(item["input"], default=str)
-    return f"{source}: {location} = {shown if len(shown) < 120 else shown[:117] + '...'}: {message}"
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys of the section in which an unknown one was found (empty below lists and maps)."""
-    model: type[BaseModel] = Params
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
+def age(content: Mapping[str, Any], params: Params) -> list[str]:
+    """What tells that a file is older than this version: keys that came later, and keys that are no more."""
+    whole = params.written()
+    lacks = [f"no {key}, which counts as {inline(value):.60}" for key, value in leaves(lacking(content, whole))]
+    return lacks + [f"{key}, which is called otherwise now or gone" for key, _ in leaves(lacking(whole, content))]

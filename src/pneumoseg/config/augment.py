@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from pneumoseg.config.section import Section
 
@@ -24,8 +31,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class BrightnessContrastParams(Section):
     """Grey = grey · (1 ± contrast) ± 255 · brightness."""
 
-    brightness: Share
-    contrast: Share
+    brightness: Share = 0.2
+    contrast: Share = 0.2
 
 
 class LimitParams(Section):
@@ -37,8 +44,8 @@ class LimitParams(Section):
 class GammaParams(Section):
     """Grey = 255 · (grey / 255)^(percent / 100); below 100 brightens."""
 
-    min_percent: int = Field(ge=10, le=1000)
-    max_percent: int = Field(ge=10, le=1000)
+    min_percent: int = Field(80, ge=10, le=1000)
+    max_percent: int = Field(120, ge=10, le=1000)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -50,29 +57,29 @@ class GammaParams(Section):
 class ClaheParams(Section):
     """Contrast-limited adaptive histogram equalisation on tiles x tiles fields."""
 
-    max_clip_limit: float = Field(ge=1, le=100)
-    tiles: int = Field(ge=1, le=64)
+    max_clip_limit: float = Field(4.0, ge=1, le=100)
+    tiles: int = Field(8, ge=1, le=64)
 
 
 class OpticalDistortionParams(Section):
     """Lens distortion: both radial coefficients of the camera model, drawn within ± limit."""
 
-    limit: float = Field(ge=0, le=2)
+    limit: float = Field(0.3, ge=0, le=2)
 
 
 class ShiftScaleRotateParams(Section):
     """Shift as a share of the side, scale as a share of 1, both ±; the scale is one for both axes."""
 
-    shift: Share
-    scale: float = Field(ge=0, lt=1)
-    rotate_degrees: float = Field(ge=0, le=180)
+    shift: Share = 0.0625
+    scale: float = Field(0.1, ge=0, lt=1)
+    rotate_degrees: float = Field(15.0, ge=0, le=180)
 
 
 class GaussianNoiseParams(Section):
     """Standard deviation of the noise, in grey levels of 255."""
 
-    min_std_grey_levels: float = Field(ge=0, le=255)
-    max_std_grey_levels: float = Field(ge=0, le=255)
+    min_std_grey_levels: float = Field(3.0, ge=0, le=255)
+    max_std_grey_levels: float = Field(10.0, ge=0, le=255)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -100,23 +107,23 @@ class ElasticParams(Section):
     Both are given for 1024² images and adjusted to the image's side, so that the deformation is the same at any size.
     """
 
-    alpha_px_at_1024: float = Field(ge=0, le=10000)
-    sigma_px_at_1024: float = Field(gt=0, le=1024)
+    alpha_px_at_1024: float = Field(120.0, ge=0, le=10000)
+    sigma_px_at_1024: float = Field(6.0, gt=0, le=1024)
 
 
 class GridDistortionParams(Section):
     """A grid of steps x steps cells whose lines move by up to ± limit of a cell."""
 
-    steps: int = Field(ge=1, le=32)
-    limit: float = Field(ge=0, lt=1)
+    steps: int = Field(5, ge=1, le=32)
+    limit: float = Field(0.3, ge=0, lt=1)
 
 
 class CoarseDropoutParams(Section):
     """Black rectangles; sides as shares of the image's side. The mask keeps its label under them."""
 
-    max_holes: int = Field(ge=1, le=100)
-    min_side: Share
-    max_side: Share
+    max_holes: int = Field(4, ge=1, le=100)
+    min_side: Share = 0.02
+    max_side: Share = 0.08
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -128,20 +135,20 @@ class CoarseDropoutParams(Section):
 class TransformParams(Section):
     """The limits of the elementary transforms; horizontal_flip, rotate_90 and transpose have none."""
 
-    brightness_contrast: BrightnessContrastParams
-    brightness: LimitParams
-    contrast: LimitParams
-    gamma: GammaParams
-    clahe: ClaheParams
-    optical_distortion: OpticalDistortionParams
-    shift_scale_rotate: ShiftScaleRotateParams
-    gaussian_noise: GaussianNoiseParams
-    blur: KernelParams
-    median_blur: KernelParams
-    motion_blur: KernelParams
-    elastic: ElasticParams
-    grid_distortion: GridDistortionParams
-    coarse_dropout: CoarseDropoutParams
+    brightness_contrast: BrightnessContrastParams = BrightnessContrastParams()
+    brightness: LimitParams = LimitParams(limit=0.2)
+    contrast: LimitParams = LimitParams(limit=0.2)
+    gamma: GammaParams = GammaParams()
+    clahe: ClaheParams = ClaheParams()
+    optical_distortion: OpticalDistortionParams = OpticalDistortionParams()
+    shift_scale_rotate: ShiftScaleRotateParams = ShiftScaleRotateParams()
+    gaussian_noise: GaussianNoiseParams = GaussianNoiseParams()
+    blur: KernelParams = KernelParams(max_kernel_px=3)
+    median_blur: KernelParams = KernelParams(max_kernel_px=3)
+    motion_blur: KernelParams = KernelParams(max_kernel_px=7)
+    elastic: ElasticParams = ElasticParams()
+    grid_distortion: GridDistortionParams = GridDistortionParams()
+    coarse_dropout: CoarseDropoutParams = CoarseDropoutParams()
 
 
 #: Every name that a step of a recipe may use.
@@ -156,16 +163,16 @@ class StepParams(Section):
     """
 
     one_of: tuple[str, ...] = Field(min_length=1)
-    probability: float = Field(gt=0, le=1)
+    probability: float = Field(1.0, gt=0, le=1)
 
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: object) -> object:
         if isinstance(value, str):
-            return {"one_of": (value,), "probability": 1.0}
+            return {"one_of": (value,)}
         if not isinstance(value, dict):
             raise ValueError("a step is a transform, {one_of: [transforms]} or {transform: name}")  # noqa: TRY004
-        step: dict[str, Any] = {"probability": 1.0, **value}
+        step = dict(value)
         if "transform" in step:
             if "one_of" in step:
                 raise ValueError("a step has transform or one_of, not both")
@@ -173,6 +180,17 @@ class StepParams(Section):
         if isinstance(step.get("one_of"), list):
             step["one_of"] = tuple(step["one_of"])
         return step
+
+    @model_serializer(mode="wrap")
+    def _short_form(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        step = dump(self)
+        if not (info.context or {}).get("written"):
+            return step
+        if len(self.one_of) == 1:
+            step = {"transform": self.one_of[0], "probability": self.probability}
+        if self.probability == 1:
+            step.pop("probability")
+        return step["transform"] if step.keys() == {"transform"} else step
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -182,13 +200,45 @@ class StepParams(Section):
         return self
 
 
+def _steps(*steps: object) -> tuple[StepParams, ...]:
+    return tuple(map(StepParams.model_validate, steps))
+
+
+#: The named augmentations of the reference project, mixed families, destructive ones, and one for every image.
+RECIPES = {
+    "horizontal_flip": _steps("horizontal_flip"),
+    "brightness_contrast": _steps("brightness_contrast"),
+    "gamma": _steps("gamma"),
+    "clahe": _steps("clahe"),
+    "optical_distortion": _steps("optical_distortion"),
+    "shift_scale_rotate": _steps("shift_scale_rotate"),
+    "gaussian_noise": _steps("gaussian_noise"),
+    "flip_brightness_one_of": _steps(
+        "horizontal_flip",
+        "brightness_contrast",
+        {"one_of": ["gamma", "clahe", "optical_distortion", "gaussian_noise"]},
+    ),
+    "affine_noise": _steps("shift_scale_rotate", "gaussian_noise"),
+    "clahe_one_of": _steps("clahe", {"one_of": ["gaussian_noise", "gamma", "optical_distortion"]}),
+    "gamma_optical": _steps("gamma", "optical_distortion"),
+    "brightness_noise": _steps("brightness_contrast", "gaussian_noise"),
+    "affine_one_of": _steps(
+        "shift_scale_rotate", {"one_of": ["gamma", "horizontal_flip", "gaussian_noise", "optical_distortion"]}
+    ),
+    **{name: _steps(name) for name in ("motion_blur", "elastic", "grid_distortion", "coarse_dropout")},
+    "flip_affine_half": _steps(
+        {"transform": "horizontal_flip", "probability": 0.5}, {"transform": "shift_scale_rotate", "probability": 0.5}
+    ),
+}
+
+
 class AugmentParams(Section):
     """Section augment of params.yaml."""
 
-    border: Literal["black", "reflect"]
-    transforms: TransformParams
-    recipes: dict[Name, tuple[StepParams, ...]]
-    online: str | None
+    border: Literal["black", "reflect"] = "black"
+    transforms: TransformParams = TransformParams()
+    recipes: dict[Name, tuple[StepParams, ...]] = RECIPES
+    online: str | None = "flip_affine_half"
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

@@ -30,7 +30,10 @@ def _holds_input_only(root: str) -> str:
 
 
 class DataParams(Section):
-    """Paths are absolute, or relative to the folder of params.yaml (then track them with DVC for queued runs)."""
+    """Of the main set or an external one. Paths are absolute, or relative to the folder of params.yaml.
+
+    Relative ones are to be tracked with DVC, else queued runs do not see them.
+    """
 
     root: Annotated[str, Field(min_length=1), AfterValidator(_holds_input_only)]
     annotations: str = Field(min_length=1)

@@ -18,15 +18,15 @@ SITE_OUTPUTS = "data/external"
 class EvaluateParams(Section):
     """How the test images are judged."""
 
-    submission_ids: str | None = Field(min_length=1)
-    bootstrap_replicates: int = Field(ge=100, le=100_000)
-    permutations: int = Field(ge=100, le=1_000_000)
-    seed: int = Field(ge=0)
-    size_limits_px_at_1024: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=2)]]
-    age_limits_years: tuple[Annotated[int, Field(ge=1, le=120)], ...]
-    calibration_bins: int = Field(ge=2, le=100)
-    temperature_scaling: bool
-    external: dict[str, DataParams]
+    submission_ids: str | None = Field(None, min_length=1)
+    bootstrap_replicates: int = Field(2000, ge=100, le=100_000)
+    permutations: int = Field(10000, ge=100, le=1_000_000)
+    seed: int = Field(42, ge=0)
+    size_limits_px_at_1024: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=2)]] = (5000, 14000)
+    age_limits_years: tuple[Annotated[int, Field(ge=1, le=120)], ...] = (18, 40, 60, 80)
+    calibration_bins: int = Field(10, ge=2, le=100)
+    temperature_scaling: bool = True
+    external: dict[str, DataParams] = Field({})
 
     @model_validator(mode="after")
     def _limits_rise(self) -> Self:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.section import Section
+from pneumoseg.shared.registry import Registry
 
 
-class DiceParams(Section):
+class TermParams(Section):
+    """A term on the mask; 0 leaves it out."""
+
+    weight: float = Field(0.0, ge=0)
+
+
+#: Terms from outside this package: name below train.loss → its parameters. Its own are fields of LossParams.
+TERMS: Registry[type[TermParams]] = Registry("train.loss", "pneumoseg.config")
+
+
+class DiceParams(TermParams):
     """Soft Dice loss."""
 
-    weight: float = Field(ge=0)
-    pooled: bool
-    images: Literal["all", "positives"]
-    smooth: float = Field(gt=0)
-    squared: bool
+    weight: float = Field(1.0, ge=0)
+    pooled: bool = True
+    images: Literal["all", "positives"] = "all"
+    smooth: float = Field(1.0, gt=0)
+    squared: bool = False
 
     @model_validator(mode="after")
     def _pooled_has_no_choice_of_images(self) -> Self:
@@ -26,36 +39,33 @@ class DiceParams(Section):
         return self
 
 
-class BceParams(Section):
+class BceParams(TermParams):
     """Binary cross-entropy over pixels."""
 
-    weight: float = Field(ge=0)
-    positive_weight: float = Field(gt=0)
+    weight: float = Field(0.5, ge=0)
+    positive_weight: float = Field(1.0, gt=0)
 
 
-class FocalParams(Section):
+class FocalParams(TermParams):
     """Focal loss over pixels."""
 
-    weight: float = Field(ge=0)
-    gamma: float = Field(ge=1)
+    gamma: float = Field(2.0, ge=1)
 
 
-class LovaszParams(Section):
+class LovaszParams(TermParams):
     """Lovász hinge, image by image."""
 
-    weight: float = Field(ge=0)
-    images: Literal["all", "positives"]
+    images: Literal["all", "positives"] = "all"
 
 
-class TverskyParams(Section):
+class TverskyParams(TermParams):
     """Tversky loss: alpha weighs false positives, beta false negatives."""
 
-    weight: float = Field(ge=0)
-    pooled: bool
-    images: Literal["all", "positives"]
-    smooth: float = Field(gt=0)
-    alpha: float = Field(ge=0)
-    beta: float = Field(ge=0)
+    pooled: bool = False
+    images: Literal["all", "positives"] = "all"
+    smooth: float = Field(1.0, gt=0)
+    alpha: float = Field(0.3, ge=0)
+    beta: float = Field(0.7, ge=0)
 
     @model_validator(mode="after")
     def _something_is_penalised(self) -> Self:
@@ -69,34 +79,72 @@ class TverskyParams(Section):
 class AuxiliaryParams(Section):
     """The same mask terms on the auxiliary heads: weight, times decay for each level further down."""
 
-    weight: float = Field(ge=0)
-    decay: float = Field(gt=0, le=1)
+    weight: float = Field(0.4, ge=0)
+    decay: float = Field(0.5, gt=0, le=1)
 
 
 class ImageLossParams(Section):
     """Terms on the image head."""
 
-    bce: float = Field(ge=0)
-    focal: float = Field(ge=0)
-    gamma: float = Field(ge=1)
+    bce: float = Field(0.1, ge=0)
+    focal: float = Field(0.0, ge=0)
+    gamma: float = Field(2.0, ge=1)
 
 
 class LossParams(Section):
-    """Weights and forms of the terms; a weight of 0 leaves a term out."""
+    """Weights and forms of the terms; a weight of 0 leaves a term out. Further ones by the names in TERMS."""
 
-    dice: DiceParams
-    bce: BceParams
-    focal: FocalParams
-    lovasz: LovaszParams
-    tversky: TverskyParams
-    auxiliary: AuxiliaryParams
-    image: ImageLossParams
+    model_config = ConfigDict(extra="allow")
+
+    dice: DiceParams = DiceParams()
+    bce: BceParams = BceParams()
+    focal: FocalParams = FocalParams()
+    lovasz: LovaszParams = LovaszParams()
+    tversky: TverskyParams = TverskyParams()
+    auxiliary: AuxiliaryParams = AuxiliaryParams()
+    image: ImageLossParams = ImageLossParams()
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """The fields and the registered terms."""
+        return (*super().keys(), *TERMS.names())
+
+    @property
+    def terms(self) -> dict[str, TermParams]:
+        """Every term on the mask by name, also those of weight 0."""
+        found = {name: getattr(self, name) for name in (*type(self).model_fields, *(self.model_extra or {}))}
+        return {name: term for name, term in found.items() if isinstance(term, TermParams)}
+
+    @model_validator(mode="after")
+    def _further_terms_are_registered(self) -> Self:
+        """Each gets its type; what is none is refused like any unknown key."""
+        extra = self.model_extra or {}
+        wrong: list[InitErrorDetails] = []
+        for name, value in extra.items():
+            if name not in TERMS.names():
+                wrong.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=value))
+                continue
+            if isinstance(value, TermParams):
+                continue
+            try:
+                extra[name] = TERMS[name].model_validate_json(json.dumps(value))
+            except ValidationError as error:
+                wrong += [
+                    InitErrorDetails(
+                        type=PydanticCustomError("term", item["msg"]),
+                        loc=(name, *item["loc"]),
+                        input=item["input"],
+                    )
+                    for item in error.errors()
+                ]
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
 
     @model_validator(mode="after")
     def _mask_is_trained(self) -> Self:
-        terms = (self.dice, self.bce, self.focal, self.lovasz, self.tversky)
-        if not any(term.weight for term in terms):
-            raise ValueError("every mask term has weight 0; give dice, bce, focal, lovasz or tversky a weight above 0")
+        if not any(term.weight for term in self.terms.values()):
+            raise ValueError(f"every mask term has weight 0; give {', '.join(self.terms)} a weight above 0")
         return self
 
     def check_model(self, model: ModelParams) -> None:

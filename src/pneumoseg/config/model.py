@@ -55,36 +55,36 @@ DECODER_WIDTHS: dict[str, int | None] = {
 class AsppParams(Section):
     """Atrous spatial pyramid pooling between encoder and decoder."""
 
-    enabled: bool
-    channels: int = Field(ge=1)
-    rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, max_length=8)
-    dropout: float = Field(ge=0, lt=1)
+    enabled: bool = False
+    channels: int = Field(256, ge=1)
+    rates: tuple[Annotated[int, Field(ge=1)], ...] = Field((6, 12, 18), min_length=1, max_length=8)
+    dropout: float = Field(0.5, ge=0, lt=1)
 
 
 class ImageHeadParams(Section):
     """The head that says whether an image shows a pneumothorax at all."""
 
-    enabled: bool
-    pooling: Literal["average", "maximum"]
-    dropout: float = Field(ge=0, lt=1)
+    enabled: bool = False
+    pooling: Literal["average", "maximum"] = "average"
+    dropout: float = Field(0.2, ge=0, lt=1)
 
 
 class ModelParams(Section):
     """One network: an architecture of segmentation-models-pytorch, an encoder, and what is added to them."""
 
-    architecture: Architecture
-    encoder: str = Field(min_length=1)
-    encoder_depth: int = Field(ge=3, le=5)
-    encoder_image_px: int | None = Field(ge=32)
-    weights: str | None = Field(min_length=1)
-    in_channels: Literal[1, 3]
-    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None
-    attention: Literal["scse", "cbam"] | None
-    norm: Literal["batch", "frozen_batch", "group"]
-    hypercolumn: bool
-    deep_supervision_levels: int = Field(ge=0, le=4)
-    aspp: AsppParams
-    image_head: ImageHeadParams
+    architecture: Architecture = "unet"
+    encoder: str = Field("resnet18", min_length=1)
+    encoder_depth: int = Field(5, ge=3, le=5)
+    encoder_image_px: int | None = Field(None, ge=32)
+    weights: str | None = Field(None, min_length=1)
+    in_channels: Literal[1, 3] = 3
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    attention: Literal["scse", "cbam"] | None = None
+    norm: Literal["batch", "frozen_batch", "group"] = "batch"
+    hypercolumn: bool = False
+    deep_supervision_levels: int = Field(0, ge=0, le=4)
+    aspp: AsppParams = AsppParams()
+    image_head: ImageHeadParams = ImageHeadParams()
 
     @field_validator("architecture", mode="before")
     @classmethod

@@ -12,23 +12,23 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class PhantomParams(Section):
     """The built-in data set. Shares are fractions from 0 to 1; areas are fractions of the whole image."""
 
-    seed: int = Field(ge=0)
-    images: int = Field(ge=8)
-    unannotated_images: int = Field(ge=0)
-    unlabelled_images: int = Field(ge=0)
-    size_px: int = Field(ge=64, le=3072)
-    prevalence: float = Field(gt=0, lt=1)
-    pneumothorax_median_area: float = Field(ge=0.001, le=0.05)
-    pneumothorax_log_sd: float = Field(ge=0, le=2)
-    two_region_share: Share
-    overlapping_rows_share: Share
-    several_image_patients_share: Share
-    pa_share: Share
-    female_share: Share
-    chest_tube_share_positive: Share
-    chest_tube_share_negative: Share
-    confounder_share: Share
-    jpeg_quality: int = Field(ge=50, le=100)
+    seed: int = Field(7, ge=0)
+    images: int = Field(280, ge=8)
+    unannotated_images: int = Field(4, ge=0)
+    unlabelled_images: int = Field(12, ge=0)
+    size_px: int = Field(1024, ge=64, le=3072)
+    prevalence: float = Field(0.222, gt=0, lt=1)
+    pneumothorax_median_area: float = Field(0.00823, ge=0.001, le=0.05)
+    pneumothorax_log_sd: float = Field(1.05, ge=0, le=2)
+    two_region_share: Share = 0.17
+    overlapping_rows_share: Share = 0.07
+    several_image_patients_share: Share = 0.3
+    pa_share: Share = 0.604
+    female_share: Share = 0.45
+    chest_tube_share_positive: Share = 0.4
+    chest_tube_share_negative: Share = 0.06
+    confounder_share: Share = 0.15
+    jpeg_quality: int = Field(90, ge=50, le=100)
 
     @property
     def positives(self) -> int:

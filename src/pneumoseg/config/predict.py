@@ -14,21 +14,21 @@ class MemberParams(Section):
     """Another experiment whose networks predict along."""
 
     source: str = Field(min_length=1)
-    weight: float = Field(gt=0)
-    use: Use
+    weight: float = Field(1.0, gt=0)
+    use: Use = "both"
 
 
 class PredictParams(Section):
     """How probability maps are made."""
 
-    batch_size: int = Field(ge=1)
-    horizontal_flip: bool
-    scales: tuple[Scale, ...] = Field(min_length=1)
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    members: tuple[MemberParams, ...]
-    own_weight: float = Field(ge=0)
-    combine: Literal["mean", "vote"]
-    vote_threshold: float = Field(gt=0, lt=1)
+    batch_size: int = Field(8, ge=1)
+    horizontal_flip: bool = False
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    members: tuple[MemberParams, ...] = ()
+    own_weight: float = Field(1.0, ge=0)
+    combine: Literal["mean", "vote"] = "mean"
+    vote_threshold: float = Field(0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:

@@ -10,9 +10,9 @@ from pneumoseg.config.section import Section
 class RuntimeParams(Section):
     """Device, workers and an override of the precision."""
 
-    workers: int | None = Field(ge=0)
-    device: Literal["auto", "cpu", "cuda"]
-    devices: int = Field(ge=1)
-    nodes: int = Field(ge=1)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] | None
-    resume_interval_seconds: float = Field(ge=0)
+    workers: int | None = Field(None, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
+    resume_interval_seconds: float = Field(60.0, ge=0)

@@ -17,19 +17,25 @@ class TeacherDecay(Section):
     decay: float = Field(ge=0, lt=1)
 
 
+#: A teacher that forgets its first steps fast.
+DECAY = tuple(
+    TeacherDecay(from_epoch=epoch, decay=decay) for epoch, decay in ((1, 0.5), (6, 0.9), (11, 0.99), (21, 0.999))
+)
+
+
 class MeanTeacherParams(Section):
     """Consistency with a teacher on images without annotation (Tarvainen and Valpola 2017)."""
 
-    images_per_step: int = Field(ge=0)
-    initial_weight: float = Field(ge=0)
-    weight: float = Field(ge=0)
-    start_epoch: int = Field(ge=1)
-    ramp_up_epochs: int = Field(ge=1)
-    image_weight: float = Field(ge=0)
-    decay: tuple[TeacherDecay, ...] = Field(min_length=1)
-    shared_augmentation: str | None
-    teacher_augmentation: str | None
-    student_augmentation: str | None
+    images_per_step: int = Field(0, ge=0)
+    initial_weight: float = Field(0.001, ge=0)
+    weight: float = Field(2.0, ge=0)
+    start_epoch: int = Field(6, ge=1)
+    ramp_up_epochs: int = Field(30, ge=1)
+    image_weight: float = Field(0.001, ge=0)
+    decay: tuple[TeacherDecay, ...] = Field(DECAY, min_length=1)
+    shared_augmentation: str | None = "flip_affine_half"
+    teacher_augmentation: str | None = None
+    student_augmentation: str | None = "brightness_contrast"
 
     @model_validator(mode="after")
     def _decay_covers_every_epoch(self) -> Self:
@@ -68,12 +74,12 @@ class MeanTeacherParams(Section):
 class PseudoLabelParams(Section):
     """Images without annotation that join the training pool with the masks of an earlier model."""
 
-    folder: str | None = Field(min_length=1)
-    targets: Literal["soft", "hard"]
-    threshold: float = Field(gt=0, lt=1)
-    positive_above: float = Field(gt=0, lt=1)
-    min_area_px_at_1024: int = Field(ge=1)
-    negative_below: float = Field(ge=0, lt=1)
+    folder: str | None = Field(None, min_length=1)
+    targets: Literal["soft", "hard"] = "hard"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    positive_above: float = Field(0.8, gt=0, lt=1)
+    min_area_px_at_1024: int = Field(1000, ge=1)
+    negative_below: float = Field(0.2, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _sure_ones_differ(self) -> Self:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializationInfo, field_serializer, model_validator
 
-from pneumoseg.config.augment import NONE, AugmentParams
+from pneumoseg.config.augment import NONE, RECIPES, AugmentParams
 from pneumoseg.config.section import Section
 
 
@@ -25,17 +25,23 @@ def _weights(value: object) -> object:
 class SplitParams(Section):
     """How images are divided, and how training images are balanced."""
 
-    seed: int = Field(ge=0)
-    folds: int = Field(ge=2, le=100)
-    train_folds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    test_fraction: float | None = Field(gt=0, lt=1)
-    test_list: str | None = Field(min_length=1)
-    patient_map: str | None = Field(min_length=1)
-    area_bins: int = Field(ge=1, le=20)
-    positive_share: float | None = Field(gt=0, lt=1)
-    augmentations: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_weights)]
-    augment_negatives: bool
-    materialize: bool
+    seed: int = Field(42, ge=0)
+    folds: int = Field(4, ge=2, le=100)
+    train_folds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    test_fraction: float | None = Field(0.2, gt=0, lt=1)
+    test_list: str | None = Field(None, min_length=1)
+    patient_map: str | None = Field(None, min_length=1)
+    area_bins: int = Field(4, ge=1, le=20)
+    positive_share: float | None = Field(0.5, gt=0, lt=1)
+    augmentations: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_weights)] = dict.fromkeys(
+        list(RECIPES)[:13], 1.0
+    )
+    augment_negatives: bool = True
+    materialize: bool = False
+
+    @field_serializer("augmentations")
+    def _short_form(self, weights: dict[str, float], info: SerializationInfo) -> dict[str, float] | list[str]:
+        return list(weights) if (info.context or {}).get("written") and set(weights.values()) == {1.0} else weights
 
     @model_validator(mode="after")
     def _folds_exist(self) -> Self:

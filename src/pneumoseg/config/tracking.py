@@ -14,10 +14,10 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databrick
 class TrackingParams(Section):
     """The experiment in MLflow. The environment variable MLFLOW_TRACKING_URI goes before ``uri``."""
 
-    enabled: bool
-    uri: str | None
-    experiment: str = Field(min_length=1, max_length=250)
-    log_model: bool
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str = Field("pneumoseg", min_length=1, max_length=250)
+    log_model: bool = True
 
     @field_validator("uri")
     @classmethod

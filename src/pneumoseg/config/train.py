@@ -23,61 +23,61 @@ Start = Literal["best", "last", "averaged"]
 class OptimiserParams(Section):
     """Which optimiser, and which parameters its weight decay touches."""
 
-    name: Literal["adam", "adamw", "sgd", "radam"]
-    weight_decay: float = Field(ge=0)
-    decay_norm_and_bias: bool
-    momentum: float = Field(ge=0, lt=1)
+    name: Literal["adam", "adamw", "sgd", "radam"] = "adam"
+    weight_decay: float = Field(0.0, ge=0)
+    decay_norm_and_bias: bool = True
+    momentum: float = Field(0.9, ge=0, lt=1)
 
 
 class PlateauParams(Section):
     """Lower the learning rate when a validation metric stops getting better."""
 
-    metric: ValidationMetric
-    patience_epochs: int = Field(ge=0)
-    factor: float = Field(gt=0, lt=1)
-    threshold: float = Field(ge=0)
-    threshold_mode: Literal["abs", "rel"]
-    min_lr: float = Field(ge=0)
+    metric: ValidationMetric = "iou"
+    patience_epochs: int = Field(2, ge=0)
+    factor: float = Field(0.1, gt=0, lt=1)
+    threshold: float = Field(0.001, ge=0)
+    threshold_mode: Literal["abs", "rel"] = "abs"
+    min_lr: float = Field(1e-07, ge=0)
 
 
 class CosineParams(Section):
     """Half a cosine over the phase."""
 
-    min_lr: float = Field(ge=0)
+    min_lr: float = Field(1e-06, ge=0)
 
 
 class CosineRestartsParams(Section):
     """Cosine annealing with warm restarts (Loshchilov and Hutter 2017), stepped every iteration."""
 
-    period_epochs: int = Field(ge=1)
-    period_factor: int = Field(ge=1)
-    min_lr: float = Field(ge=0)
+    period_epochs: int = Field(5, ge=1)
+    period_factor: int = Field(2, ge=1)
+    min_lr: float = Field(1e-06, ge=0)
 
 
 class OneCycleParams(Section):
     """One cycle (Smith 2018): lr is its maximum."""
 
-    warmup_fraction: float = Field(gt=0, lt=1)
-    start_divisor: float = Field(ge=1)
-    end_divisor: float = Field(ge=1)
+    warmup_fraction: float = Field(0.25, gt=0, lt=1)
+    start_divisor: float = Field(25.0, ge=1)
+    end_divisor: float = Field(10000.0, ge=1)
 
 
 class PolynomialParams(Section):
     """Lr times (1 - progress) to a power."""
 
-    power: float = Field(gt=0)
+    power: float = Field(0.9, gt=0)
 
 
 class SchedulerParams(Section):
     """The named schedule is used; the others' keys stand ready for ``-S train.scheduler.name=…``."""
 
-    name: Literal["constant", "plateau", "cosine", "cosine_restarts", "one_cycle", "polynomial"]
-    warmup_epochs: float = Field(ge=0)
-    plateau: PlateauParams
-    cosine: CosineParams
-    cosine_restarts: CosineRestartsParams
-    one_cycle: OneCycleParams
-    polynomial: PolynomialParams
+    name: Literal["constant", "plateau", "cosine", "cosine_restarts", "one_cycle", "polynomial"] = "one_cycle"
+    warmup_epochs: float = Field(0.0, ge=0)
+    plateau: PlateauParams = PlateauParams()
+    cosine: CosineParams = CosineParams()
+    cosine_restarts: CosineRestartsParams = CosineRestartsParams()
+    one_cycle: OneCycleParams = OneCycleParams()
+    polynomial: PolynomialParams = PolynomialParams()
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -96,49 +96,49 @@ class PositiveShare(Section):
 class EarlyStoppingParams(Section):
     """Stop a phase after this many epochs without a better selection metric; null never stops."""
 
-    patience_epochs: int | None = Field(ge=1)
+    patience_epochs: int | None = Field(None, ge=1)
 
 
 class EmaParams(Section):
     """Exponential moving average of the weights, updated after every step."""
 
-    decay: float = Field(ge=0, lt=1)
+    decay: float = Field(0.999, ge=0, lt=1)
 
 
 class SwaParams(Section):
     """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the ends of chosen epochs."""
 
-    epochs: tuple[Annotated[int, Field(ge=1)], ...]
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class TopKParams(Section):
     """The mean of the weights of a phase's best epochs."""
 
-    count: int = Field(ge=2, le=20)
+    count: int = Field(3, ge=2, le=20)
 
 
 class AveragingParams(Section):
     """Which weights are averaged; the averaged ones count where a phase starts from them or ``train.keep`` says so."""
 
-    name: Literal["none", "ema", "swa", "top_k"]
-    ema: EmaParams
-    swa: SwaParams
-    top_k: TopKParams
+    name: Literal["none", "ema", "swa", "top_k"] = "none"
+    ema: EmaParams = EmaParams()
+    swa: SwaParams = SwaParams()
+    top_k: TopKParams = TopKParams()
 
 
 class PhaseParams(Section):
     """One part of training; null inherits the value of the section, where it has one."""
 
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    name: str = Field("main", pattern=r"^[a-z0-9_-]{1,32}$")
     size_px: int = Field(ge=32, multiple_of=32)
-    crop_px: int | None = Field(ge=32, multiple_of=32)
+    crop_px: int | None = Field(None, ge=32, multiple_of=32)
     epochs: int = Field(ge=1)
-    positive_share: float | PositiveShare | None
-    lr: float | None = Field(gt=0)
-    scheduler: SchedulerParams | None
-    loss: LossParams | None
-    freeze_encoder_epochs: int = Field(ge=0)
-    start: Start
+    positive_share: float | PositiveShare | None = None
+    lr: float | None = Field(None, gt=0)
+    scheduler: SchedulerParams | None = None
+    loss: LossParams | None = None
+    freeze_encoder_epochs: int = Field(0, ge=0)
+    start: Start = "best"
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:
@@ -164,27 +164,27 @@ def check_warmup(scheduler: SchedulerParams, epochs: int, where: str) -> None:
 class TrainParams(Section):
     """How the network learns."""
 
-    seed: int = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    accumulate_batches: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    optimiser: OptimiserParams
-    scheduler: SchedulerParams
-    loss: LossParams
-    gradient_clip_norm: float | None = Field(gt=0)
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    channels_last: bool
-    compile: bool
-    checkpoint_activations: bool
-    synchronise_batch_norm: bool
-    selection_metric: ValidationMetric
-    early_stopping: EarlyStoppingParams
-    averaging: AveragingParams
-    keep: Start
-    checkpoints: int = Field(ge=1, le=20)
-    mean_teacher: MeanTeacherParams
-    pseudo_labels: PseudoLabelParams
-    phases: tuple[PhaseParams, ...] = Field(min_length=1)
+    seed: int = Field(42, ge=0)
+    batch_size: int = Field(8, ge=1)
+    accumulate_batches: int = Field(1, ge=1)
+    lr: float = Field(0.002, gt=0)
+    optimiser: OptimiserParams = OptimiserParams()
+    scheduler: SchedulerParams = SchedulerParams()
+    loss: LossParams = LossParams()
+    gradient_clip_norm: float | None = Field(None, gt=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    checkpoint_activations: bool = False
+    synchronise_batch_norm: bool = True
+    selection_metric: ValidationMetric = "dice_tuned"
+    early_stopping: EarlyStoppingParams = EarlyStoppingParams()
+    averaging: AveragingParams = AveragingParams()
+    keep: Start = "best"
+    checkpoints: int = Field(1, ge=1, le=20)
+    mean_teacher: MeanTeacherParams = MeanTeacherParams()
+    pseudo_labels: PseudoLabelParams = PseudoLabelParams()
+    phases: tuple[PhaseParams, ...] = Field((PhaseParams(size_px=128, epochs=10),), min_length=1)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

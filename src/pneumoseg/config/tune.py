@@ -10,21 +10,32 @@ Threshold = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 AreaPx = Annotated[int, Field(ge=1)]
 
+MASK_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+TOP_THRESHOLDS = (
+    0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98,
+)  # fmt: skip
+MIN_AREAS_PX_AT_1024 = (
+    1, 25, 50, 100, 150, 200, 300, 400, 500, 600, 700, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000,
+    5000, 6000, 8000, 10000, 15000,
+)  # fmt: skip
+
 
 class TuneParams(Section):
     """The grid of decision rules; areas are pixels at 1024 x 1024 and scale with the image."""
 
-    kinds: tuple[Literal["single", "min_area", "triplet", "cumulative"], ...] = Field(min_length=1)
-    objective: Literal["dice_all", "balanced"]
-    mask_thresholds: tuple[Threshold, ...] = Field(min_length=1)
-    top_thresholds: tuple[Threshold, ...]
-    min_areas_px_at_1024: tuple[AreaPx, ...]
-    gate_probabilities: tuple[Probability, ...]
-    cumulative_levels: Literal[2, 3]
-    min_component_px_at_1024: int = Field(ge=0)
-    fill_holes: bool
-    cross_fit_groups: int = Field(ge=3, le=50)
-    seed: int = Field(ge=0)
+    kinds: tuple[Literal["single", "min_area", "triplet", "cumulative"], ...] = Field(
+        ("single", "min_area", "triplet"), min_length=1
+    )
+    objective: Literal["dice_all", "balanced"] = "dice_all"
+    mask_thresholds: tuple[Threshold, ...] = Field(MASK_THRESHOLDS, min_length=1)
+    top_thresholds: tuple[Threshold, ...] = TOP_THRESHOLDS
+    min_areas_px_at_1024: tuple[AreaPx, ...] = MIN_AREAS_PX_AT_1024
+    gate_probabilities: tuple[Probability, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    cumulative_levels: Literal[2, 3] = 2
+    min_component_px_at_1024: int = Field(0, ge=0)
+    fill_holes: bool = False
+    cross_fit_groups: int = Field(5, ge=3, le=50)
+    seed: int = Field(42, ge=0)
 
     @model_validator(mode="after")
     def _grids_fit_kinds(self) -> Self:

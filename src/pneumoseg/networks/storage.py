@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -84,9 +82,9 @@ def load_spec(folder: Path) -> ModelSpec:
         found = content.get("format") if isinstance(content, dict) else None
         raise DataError(f"{path}: format {found}, this version reads {FORMAT}; train again (dvc repro)")
     try:
-        params = ModelParams.model_validate_json(json.dumps(content["params"]))
+        params = ModelParams.read(content["params"], "params")
         size_px, mean, std = int(content["size_px"]), _floats(content["mean"]), _floats(content["std"])
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, ParameterError) as error:
         raise DataError(f"{path}: not a model description of this version ({error}); train again (dvc repro)") from None
     if len(mean) != params.in_channels or len(std) != params.in_channels or size_px < 1:
         raise DataError(f"{path}: mean, std or size_px do not fit its params; train again (dvc repro)")

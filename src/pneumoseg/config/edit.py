@@ -1,0 +1,131 @@
+"""Change values in the text of a YAML file and nothing else: comments, order and quotes stay as they are.
+
+The parser only tells where each value stands; its text is then replaced in place, in the form in which ``dvc exp run
+-S`` writes it. A round trip through ruamel.yaml would move the comments that stand behind a new key or a changed list.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
+
+from pneumoseg.config.flat import merge, same
+from pneumoseg.shared.errors import ParameterError
+
+#: Start, end and new text of a piece.
+_Edit = tuple[int, int, str]
+
+
+def edit_yaml(
+    text: str, overlay: Mapping[str, Any], source: str = "params.yaml", dropped: Mapping[str, Any] | None = None
+) -> str:
+    """Lay an overlay over a YAML file.
+
+    Mappings are merged key by key and lists replaced whole. A new key comes behind the one that it follows in the
+    overlay's mapping, or last.
+
+    Args:
+        text: of the file, a block mapping.
+        overlay: nested mappings.
+        source: name of the file, for messages.
+        dropped: nested mappings of the keys that go.
+
+    Raises:
+        ParameterError: the file is no YAML mapping, or has a form that cannot be edited so.
+    """
+    newline = "\r\n" if "\r\n" in text else "\n"
+    text = text if text.endswith("\n") else text + newline
+    try:
+        node, content = YAML().compose(text), YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ParameterError(f"{source}: not valid YAML: {error}") from None
+    if not isinstance(node, MappingNode) or node.flow_style:
+        raise ParameterError(f"{source}: must be sections of parameters, one below the other")
+    wanted = _without(merge(content, overlay), dropped or {})
+    edits = list(_edits(text, node, content, overlay, dropped or {}))
+    for start, end, new in sorted(edits, key=lambda edit: edit[:2], reverse=True):
+        text = text[:start] + new.replace("\n", newline) + text[end:]
+    try:
+        done = YAML(typ="safe").load(text)
+    except YAMLError:
+        done = None
+    if not same(done, wanted):
+        raise ParameterError(f"{source}: its form cannot be edited in place; write it as the shipped file is")
+    return text
+
+
+def _edits(
+    text: str, node: MappingNode, content: Mapping[str, Any], overlay: Mapping[str, Any], dropped: Mapping[str, Any]
+) -> Iterator[_Edit]:
+    """The edits inside one mapping."""
+    ends: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        key, start = key_node.value, key_node.start_mark
+        colon = text.index(":", key_node.end_mark.index) + 1
+        ends[key] = _end(value_node, colon)
+        below, above = dropped.get(key, {}), overlay.get(key, {})
+        if not isinstance(below, Mapping):
+            yield text.rfind("\n", 0, start.index) + 1, text.index("\n", ends[key]) + 1, ""
+        elif isinstance(value_node, MappingNode) and value_node.value and isinstance(above, Mapping):
+            yield from _edits(text, value_node, content[key], above, below)
+        elif key in overlay and not same(content[key], above):
+            if node.flow_style:
+                yield max(value_node.start_mark.index, colon), ends[key], json.dumps(above)
+            else:
+                head = colon if _is_block(value_node) else ends[key]
+                comment = text[head : text.index("\n", head)]
+                first, *others = _dumped({key: above}, start.column)
+                yield start.index, max(ends[key], head + len(comment)), "\n".join([first.lstrip() + comment, *others])
+    yield from _insertions(text, node, ends, overlay)
+
+
+def _insertions(text: str, node: MappingNode, ends: Mapping[str, int], overlay: Mapping[str, Any]) -> Iterator[_Edit]:
+    """The overlay's new keys, each run of them behind the known key that it follows there, else behind the last."""
+    place, column = max(ends.values()), node.value[0][0].start_mark.column
+    new: dict[int, dict[str, Any]] = {}
+    for key, value in overlay.items():
+        if key in ends:
+            place = ends[key]
+        else:
+            new.setdefault(place, {})[key] = value
+    for place, entries in new.items():
+        if node.flow_style:
+            yield place, place, "".join(f", {key}: {json.dumps(value)}" for key, value in entries.items())
+        else:
+            line_end = text.index("\n", place)
+            yield line_end, line_end, "".join(f"\n{line}" for line in _dumped(entries, column))
+
+
+def _end(node: Node, colon: int) -> int:
+    """Index behind the last character of a value; what the parser calls the end of a block is where the next begins."""
+    if _is_block(node):
+        last = node.value[-1]
+        return _end(last[1], last[0].end_mark.index + 1) if isinstance(node, MappingNode) else _end(last, colon)
+    # An empty value stands, for the parser, where the next key begins.
+    return node.end_mark.index if node.end_mark.index > node.start_mark.index else colon
+
+
+def _is_block(node: Node) -> bool:
+    return isinstance(node, CollectionNode) and not node.flow_style and bool(node.value)
+
+
+def _dumped(content: Mapping[str, Any], column: int) -> list[str]:
+    """Lines as DVC writes them."""
+    yaml, stream = YAML(), io.StringIO()
+    yaml.default_flow_style, yaml.width = False, 4096
+    yaml.dump(content, stream)
+    return [" " * column + line for line in stream.getvalue().splitlines()]
+
+
+def _without(content: Mapping[str, Any], dropped: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without(value, dropped[key]) if isinstance(dropped.get(key), Mapping) else value
+        for key, value in content.items()
+        if isinstance(dropped.get(key, {}), Mapping)
+    }
