@@ -18,7 +18,7 @@ def resolve(content: Any, parts: list[str]) -> Any:
 def test_the_parameters_and_recipes_that_it_names_exist(root: Path) -> None:
     text = (root / "docs/reference_project.md").read_text(encoding="utf-8")
     params = YAML(typ="safe").load(root / "params.yaml")
-    names = [name.split(".") for name in re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)*)`", text)]
+    names = [name.split(".") for name in re.findall(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*)`", text)]
     ours = [parts for parts in names if parts[0] in params]
     assert len(ours) > 60
     for parts in ours:
