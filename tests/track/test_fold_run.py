@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pneumoseg.config import Params
 from pneumoseg.shared.layout import Layout
-from pneumoseg.track import configuration, fold_run, record_report, record_test
+from pneumoseg.track import fold_run, record_report, record_test
 from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import edit_params, make_project, make_repository, train_key_of
 
@@ -267,10 +267,6 @@ def test_a_store_that_fails_at_evaluation_costs_a_warning(
     with caplog.at_level(logging.WARNING):
         record_test(Layout(tmp_path), params)
     assert "pneumoseg track" in caplog.text
-
-
-def test_git_tags_name_commit_and_changes(root: Path, tmp_path: Path) -> None:
-    assert configuration.git_tags(tmp_path) == {}
 
 
 @pytest.mark.parametrize("rank", [{"RANK": "3"}, {"LOCAL_RANK": "1"}, {"RANK": "2", "LOCAL_RANK": "0"}])

@@ -1,4 +1,4 @@
-"""Nested parameters and metrics as MLflow's flat names."""
+"""Nested metrics as MLflow's flat names."""
 
 import math
 
@@ -6,28 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from pneumoseg.track.metric_names import PARAM_LIMIT, flat_metrics, flat_params
-
-
-def test_params_have_dotted_names_and_json_values() -> None:
-    sections = {
-        "model": {"encoder": "resnet18", "weights": None},
-        "train": {"lr": 1e-4, "phases": [{"epochs": 3}], "amp": True},
-    }
-    assert flat_params(sections) == {
-        "model.encoder": "resnet18",
-        "model.weights": "null",
-        "train.lr": "0.0001",
-        "train.phases": '[{"epochs": 3}]',
-        "train.amp": "true",
-    }
-
-
-def test_a_long_param_is_cut_and_says_so() -> None:
-    text = flat_params({"split": {"list": list(range(3000))}})["split.list"]
-    assert len(text) == PARAM_LIMIT
-    assert text.startswith("[0, 1, 2,")
-    assert text.endswith("whole in the artifact params.yaml)")
+from pneumoseg.track.metric_names import flat_metrics
 
 
 def test_metrics_keep_finite_numbers_of_every_depth() -> None:

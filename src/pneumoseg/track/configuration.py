@@ -16,12 +16,15 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from pneumoseg import __version__
 from pneumoseg.config import Params
+from pneumoseg.config.flat import inline, leaves
 from pneumoseg.shared import fingerprints
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import METADATA, read_table
 
 logger = logging.getLogger(__name__)
 
+PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones without a word
+_CUT = " … (cut; whole in the artifact params.yaml)"
 DVC_TAGS = {"DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.baseline_rev", "DVC_STAGE": "dvc.stage"}
 
 
@@ -65,6 +68,16 @@ class Configuration:
     def name(self) -> str:
         """The experiment's name, else architecture and encoder."""
         return self.tags.get("dvc.exp_name") or f"{self.params.model.architecture}-{self.params.model.encoder}"
+
+    def row_params(self) -> dict[str, str]:
+        """The parameters of its row by dotted name (``model.encoder``); lists as JSON, text as it is."""
+        sections = self.params.model_dump(mode="json", exclude=set(fingerprints.UNTRACKED_SECTIONS))
+        values = {name: value for name, value in leaves(sections) if not isinstance(value, dict)}
+        texts = {name: value if isinstance(value, str) else inline(value) for name, value in values.items()}
+        return {
+            name: text if len(text) <= PARAM_LIMIT else text[: PARAM_LIMIT - len(_CUT)] + _CUT
+            for name, text in texts.items()
+        }
 
     def row_tags(self) -> dict[str, str]:
         """The tags of its row."""

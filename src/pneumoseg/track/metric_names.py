@@ -1,27 +1,11 @@
-"""Nested parameters and metrics as MLflow's flat names and values."""
+"""Nested metrics as MLflow's flat names and numbers."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones without a word
-_CUT = " … (cut; whole in the artifact params.yaml)"
-
-
-def flat_params(sections: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Parameters by dotted name (``model.encoder``); lists as JSON, text as it is."""
-    flat: dict[str, str] = {}
-    for name, value in sections.items():
-        if isinstance(value, Mapping):
-            flat |= flat_params(value, f"{prefix}{name}.")
-            continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        flat[f"{prefix}{name}"] = text if len(text) <= PARAM_LIMIT else text[: PARAM_LIMIT - len(_CUT)] + _CUT
-    return flat
 
 
 def flat_metrics(content: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from mlflow.entities import Run
 
 from pneumoseg.shared.errors import TrackingError
-from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.live_run import LiveRun
-from pneumoseg.track.metric_names import flat_params
 from pneumoseg.track.store import (
     FAILURES,
     HINT,
@@ -53,9 +51,8 @@ def open_row(store: Store, configuration: Configuration) -> tuple[str, bool]:
     run_id = str(row.info.run_id)
     known = found.data.tags if found else {}
     fresh = {name: value for name, value in configuration.tags.items() if name not in known}
-    sections = configuration.params.model_dump(mode="json", exclude=set(UNTRACKED_SECTIONS))
     # Parameters again on a row that was there: the process that made it may have ended before this line.
-    store.log(run_id, params=flat_params(sections), tags={**fresh, "process": this_process()})
+    store.log(run_id, params=configuration.row_params(), tags={**fresh, "process": this_process()})
     if found is None or found.inputs is None or not found.inputs.dataset_inputs:
         store.client.log_inputs(run_id, datasets=[configuration.dataset()])
     return run_id, found is None
