@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pneumoseg import report
 from pneumoseg.compare.comparing import MIN_PATIENTS, Comparison
+from pneumoseg.compare.comparison_charts import STYLES, curve_drawings, forest_chart
 from pneumoseg.compare.comparison_tables import (
     differences_table,
     experiments_table,
@@ -21,7 +22,6 @@ from pneumoseg.compare.comparison_tables import (
     sizes_table,
 )
 from pneumoseg.compare.configuration_rows import DATA
-from pneumoseg.compare.forest import STYLES, curve_drawings, forest_chart
 from pneumoseg.compare.record import MADE_BY, record
 from pneumoseg.compare.wording import (
     against_empty,
@@ -31,6 +31,7 @@ from pneumoseg.compare.wording import (
     other_verdicts,
     verdict_kind,
 )
+from pneumoseg.drawing.plotting import palette_css
 from pneumoseg.report.parts import listed, number
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, write_json
@@ -87,7 +88,7 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     )
     page = pages.get_template("comparison.html").render(
         view=_view(comparison),
-        style=Markup((_SHARED / "style.css").read_text("utf-8")),  # noqa: S704 - our own file
+        style=Markup(palette_css() + (_SHARED / "style.css").read_text("utf-8")),  # noqa: S704 - our own
         more_style=Markup((_TEMPLATES / "comparison.css").read_text("utf-8")),  # noqa: S704 - our own file
     )
     # The mark first: a run that is broken off leaves a folder that the next one knows as its own.
@@ -119,7 +120,7 @@ def _view(comparison: Comparison) -> dict[str, Any]:
         "sizes": sizes_table(comparison),
         "min_patients": MIN_PATIENTS,
         "against": [images_view(comparison, index, item) for index, item in enumerate(comparison.against, start=1)],
-        "curves": curve_drawings(comparison),
+        "curves": tuple(curve_drawings(comparison)),
         "curves_note": _curves_note(comparison),
         "parameters": rows_table("Parameters that differ", comparison.parameters, names),
         "data": rows_table("MD5 of the data", [shortened(row, DATA[row.key]) for row in comparison.data], names),

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pneumoseg.compare.comparing import Against, Comparison
+from pneumoseg.compare.comparison_charts import dice_chart
 from pneumoseg.compare.configuration_rows import Row
 from pneumoseg.compare.differences import FIGURES
-from pneumoseg.compare.forest import dice_chart
 from pneumoseg.compare.wording import all_empty, figure_text, p_text, signed
 from pneumoseg.report.parts import Table, count_of, number, percent
 

@@ -1,64 +1,59 @@
-"""Small charts as inline SVG: sharp at every width, coloured by the page's style, readable in print."""
+"""The charts of the pages: lines over a common axis, and values with their intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from pneumoseg.drawing import svg
+from pneumoseg.drawing.plotting import BLUE, GREEN, GREY, OLIVE, ORANGE, PURPLE, WIDTH, blank_figure, inline
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 14, 50
+#: Colour and dashes of the first, second, … line, so that print in grey tells them too.
+LINES = (
+    (BLUE, "-"),
+    (ORANGE, (0, (4, 2))),
+    (GREEN, (0, (1, 1.6))),
+    (PURPLE, (0, (5, 2, 1, 2))),
+    (OLIVE, (0, (2.5, 1.5))),
+    (GREY, "-"),
+)
+REFERENCE = (GREY, (0, (2, 2)))
+_ROW, _LABELS, _VALUES = 0.25, 0.335, 0.34  # inches a row; shares of the width beside the axes
+_LETTER: Final = 10.4  # points
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: finite points in order of x; ``style`` is a class of style.css (s1 … s6, reference)."""
+    """One line: finite points in order of x; ``look`` is one of LINES or REFERENCE."""
 
     name: str
     points: tuple[tuple[float, float], ...]
-    style: str = "s1"
-    markers: bool = False
+    look: tuple[str, object] = LINES[0]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One row of an interval chart; None where the data do not give the number."""
+    """One row of an interval chart; a value of None: the data do not give it.
+
+    ``note`` stands behind the value; a ``heading`` has neither value nor mark.
+    """
 
     label: str
     value: float | None
     low: float | None = None
     high: float | None = None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The plotting area of a chart and its two linear scales."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    height: int
-
-    def column(self, value: float) -> float:
-        """Horizontal position in SVG units of a value of x."""
-        span = (self.x[1] - self.x[0]) or 1.0
-        return round(_LEFT + (value - self.x[0]) / span * (svg.WIDTH - _LEFT - _RIGHT), 2)
-
-    def row(self, value: float) -> float:
-        """Vertical position in SVG units of a value of y."""
-        span = (self.y[1] - self.y[0]) or 1.0
-        return round(self.height - _BOTTOM - (value - self.y[0]) / span * (self.height - _TOP - _BOTTOM), 2)
+    colour: str = BLUE
+    heading: bool = False
 
 
 def line_chart(
-    series: Sequence[Series],
-    title: str,
-    labels: tuple[str, str],
-    y_range: tuple[float, float] | None = None,
-    x_range: tuple[float, float] | None = None,
-    height: int = 290,
+    series: Sequence[Series], title: str, labels: tuple[str, str], y_range: tuple[float, float] | None = None
 ) -> Markup:
     """Lines over a shared x axis, with a legend below where there is more than one.
 
@@ -67,89 +62,86 @@ def line_chart(
         title: what a screen reader says.
         labels: of the x and the y axis, with units.
         y_range: fixed limits; None takes those of the points.
-        x_range: the same for x.
-        height: in SVG units, at a width of 540.
     """
-    points = [point for line in series for point in line.points]
-    if not points:
+    if not any(line.points for line in series):
         return Markup('<p class="muted">{}: no values.</p>').format(title)
-    frame = _Frame(
-        x=x_range or _limits([x for x, _ in points]), y=y_range or _limits([y for _, y in points]), height=height
-    )
-    drawn = svg.chart(title, height, [_axes(frame, labels), *(_line(frame, line) for line in series)])
-    if len(series) == 1:
-        return drawn
-    entry = Markup('<li><svg class="key" viewBox="0 0 28 10" aria-hidden="true">{}</svg>{}</li>')
-    keys = Markup("").join(entry.format(svg.path(f"line {line.style}", "M1 5H27"), line.name) for line in series)
-    return drawn + Markup('<ul class="chart-legend">{}</ul>').format(keys)
+    figure = blank_figure("", height=2.8 + 0.22 * ((len(series) + 1) // 2))
+    axes = figure.subplots()
+    for line in series:
+        colour, dashes = line.look
+        mark = "o" if len(line.points) == 1 else ""
+        axes.plot(*zip(*line.points, strict=True), color=colour, ls=dashes, marker=mark, label=line.name)
+    axes.set(xlabel=labels[0], ylabel=labels[1], ylim=y_range)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.grid(axis="y")
+    if len(series) > 1:
+        figure.legend(loc="outside lower center", ncols=2, handlelength=2.6)
+    return inline(figure, title)
 
 
-def interval_chart(
-    rows: Sequence[Interval], title: str, x_label: str, reference: float | None = None, reference_name: str = ""
-) -> Markup:
+def interval_chart(rows: Sequence[Interval], title: str, x_label: str, reference: float | None = None) -> Markup:
     """Values with their intervals, one row each, on a scale from 0 to 1 (a forest plot).
 
     Args:
         rows: from top to bottom; a row without value says so.
         title: what a screen reader says.
         x_label: what is measured.
-        reference: a dashed vertical line, such as the all-empty score.
-        reference_name: what that line is; shown on hovering.
+        reference: a dashed vertical line, such as the all-empty score; the caption names it.
     """
-    left, right, step, top = 164, 172, 26, 12
-    base = top + step * len(rows)
-
-    def column(value: float) -> float:
-        return round(left + min(1.0, max(0.0, value)) * (svg.WIDTH - left - right), 2)
-
-    body = []
-    for tick in (0, 0.5, 1):
-        body.append(svg.path("grid", f"M{column(tick)} {top}V{base}"))
-        body.append(svg.text(column(tick), base + 16, f"{tick:g}", anchor="middle"))
-    body.append(svg.text(column(0.5), base + 34, x_label, "label", "middle"))
+    figure, axes = _rows_figure(len(rows), x_label)
     if reference is not None:
-        body.append(svg.path("line reference", f"M{column(reference)} {top}V{base}", reference_name))
-    for index, row in enumerate(rows):
-        y = top + step * (index + 0.5)
+        axes.axvline(reference, color=REFERENCE[0], ls=REFERENCE[1], lw=1.4)
+    for place, row in enumerate(rows):
         shown = "no value" if row.value is None else f"{row.value:.3f}"
-        body.append(svg.text(left - 12, y + 4, row.label, "row", "end"))
-        body.append(svg.text(svg.WIDTH - right + 12, y + 4, f"{shown} {row.note}" if row.note else shown))
-        if row.value is None:
-            continue
-        if row.low is not None and row.high is not None:
-            low, high = column(row.low), column(row.high)
-            body.append(svg.path("whisker", f"M{low} {y}H{high}M{low} {y - 4}v8M{high} {y - 4}v8"))
-        body.append(svg.circle("dot", column(row.value), y, 4.5))
-    return svg.chart(title, base + 42, body)
+        draw_interval(axes, place, row, f"{shown} {row.note}".rstrip())
+    axes.set(xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
+    return inline(figure, title)
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """The range of values with a small margin, that never crosses zero."""
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.04 or max(abs(high), 1.0) * 0.04
-    return (low - pad if low < 0 else max(0.0, low - pad), high + pad)
+def difference_chart(rows: Sequence[tuple[Interval, str]], title: str, x_label: str) -> Markup:
+    """Differences with their intervals around a line at 0.
+
+    Args:
+        rows: from top to bottom, each with what stands beside it.
+        title: what a screen reader says.
+        x_label: what the differences are to.
+    """
+    ends = [abs(end) for row, _ in rows for end in (row.value, row.low, row.high) if end is not None]
+    limit = min(1.0, max([0.02, *ends]) * 1.08)
+    figure, axes = _rows_figure(len(rows), x_label, top=0.3)
+    axes.axvline(0, color=GREY, lw=1.6)
+    for place, (row, shown) in enumerate(rows):
+        draw_interval(axes, place, row, shown)
+    axes.set_xlim(-limit, limit)
+    axes.locator_params(axis="x", nbins=4)
+    for text, anchor, shift in (("← worse", "right", -6), ("better →", "left", 6)):
+        axes.annotate(text, (0, -0.5), (shift, 5), textcoords="offset points", ha=anchor, color=GREY)
+    return inline(figure, title)
 
 
-def _axes(frame: _Frame, labels: tuple[str, str]) -> Markup:
-    base, right = frame.height - _BOTTOM, svg.WIDTH - _RIGHT
-    parts = []
-    for value in svg.ticks(*frame.y):
-        parts.append(svg.path("grid", f"M{_LEFT} {frame.row(value)}H{right}"))
-        parts.append(svg.text(_LEFT - 7, frame.row(value) + 4, f"{value:g}", anchor="end"))
-    parts += [
-        svg.text(frame.column(value), base + 17, f"{value:g}", anchor="middle")
-        for value in svg.ticks(*frame.x, count=8)
-    ]
-    parts.append(svg.path("axis", f"M{_LEFT} {base}H{right}"))
-    parts.append(svg.text((_LEFT + right) / 2, base + 40, labels[0], "label", "middle"))
-    parts.append(svg.turned(14, (_TOP + base) / 2, labels[1]))
-    return Markup("").join(parts)
+def _rows_figure(count: int, x_label: str, top: float = 0.08) -> tuple[Figure, Axes]:
+    """A figure with room for labels to the left and values to the right, which pages set in a narrower letter."""
+    height = top + _ROW * count + 0.55
+    figure = blank_figure("", height=height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((_LABELS, 0.55 / height, 1 - _LABELS - _VALUES, _ROW * count / height))
+    axes.set(ylim=(count - 0.5, -0.5), yticks=(), xlabel=x_label)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    return figure, axes
 
 
-def _line(frame: _Frame, line: Series) -> Markup:
-    places = [(frame.column(x), frame.row(y)) for x, y in line.points]
-    data = " ".join(f"{'M' if index == 0 else 'L'}{x} {y}" for index, (x, y) in enumerate(places))
-    drawn = svg.path(f"line {line.style}", data, line.name)
-    if not (line.markers or len(places) == 1):
-        return drawn
-    return drawn + Markup("").join(svg.circle(f"marker {line.style}", x, y, 3.5) for x, y in places)
+def draw_interval(axes: Axes, place: int, row: Interval, shown: str) -> None:
+    """Draw one row: label, whisker, dot, and the value in words."""
+    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": _LETTER}
+    if row.heading:
+        axes.text(-0.97 * _LABELS / (1 - _LABELS - _VALUES), place, row.label, weight="bold", **beside)
+        return
+    gap = 6 / (72 * WIDTH * (1 - _LABELS - _VALUES))  # 6 points of the width of the axes
+    axes.text(-gap, place, row.label, ha="right", **beside)
+    axes.text(1 + gap, place, shown, color=GREY, **beside)
+    if row.value is None:
+        return
+    if row.low is not None and row.high is not None:
+        axes.plot([row.low, row.high], [place] * 2, "|-", color=row.colour, ms=7, clip_on=False)
+    axes.plot([row.value], [place], "o", color=row.colour, ms=6, clip_on=False, mfc=row.colour, mec="none")

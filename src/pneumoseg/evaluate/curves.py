@@ -70,11 +70,8 @@ def _legend_below(figure: Figure, title: str | None = None) -> None:
     """A legend below the axes, where it covers no point."""
     figure.legend(
         loc="outside lower center",
-        ncols=3,
-        frameon=False,
+        ncols=2,
         title=title,
-        fontsize=9,
-        title_fontsize=9,
         handletextpad=0.4,
         columnspacing=1.2,
     )
@@ -92,7 +89,7 @@ def _plot_roc(folder: Path, rows: pd.DataFrame, content: dict[str, Any], phantom
         {"false_positive_rate": false_rate, "sensitivity": sensitivity, "probability": np.minimum(threshold, 1.0)},
     )
     title = _with_interval("AUC", content["auc"], content["intervals"]["auc"])
-    figure, axes = new_figure(f"ROC of the image probability\n{title}", phantom, width=5.4, height=5.4)
+    figure, axes = new_figure(f"ROC of the image probability\n{title}", phantom, height=4.9)
     _unit_square(axes, "false positive rate (1 - specificity)", "sensitivity")
     if len(false_rate):
         axes.plot([0, 1], [0, 1], ":", color=GREY, label="chance")
@@ -109,7 +106,7 @@ def _plot_precision_recall(folder: Path, rows: pd.DataFrame, content: dict[str, 
     recall, precision, threshold = precision_recall_curve(probability, positive)
     _write(folder / "precision_recall.csv", {"recall": recall, "precision": precision, "probability": threshold})
     title = _with_interval("average precision", content["average_precision"], content["intervals"]["average_precision"])
-    figure, axes = new_figure(f"Precision and recall of the image probability\n{title}", phantom, width=5.4, height=5.4)
+    figure, axes = new_figure(f"Precision and recall of the image probability\n{title}", phantom, height=4.9)
     _unit_square(axes, "recall (sensitivity)", "precision (positive predictive value)")
     if len(recall):
         axes.axhline(content["prevalence"], linestyle=":", color=GREY, label="chance (prevalence)")
@@ -133,7 +130,7 @@ def _plot_reliability(folder: Path, content: dict[str, Any], phantom: bool) -> N
     table = pd.DataFrame(calibration["reliability"])
     _write(folder / "reliability.csv", {name: table[name] for name in table.columns})
     title = _with_interval("ECE", calibration["ece"], calibration["ece_interval"])
-    figure, axes = new_figure(f"Reliability of the image probability\n{title}", phantom, width=5.4, height=5.4)
+    figure, axes = new_figure(f"Reliability of the image probability\n{title}", phantom, height=4.9)
     _unit_square(axes, "mean probability of the bin", "share with pneumothorax")
     filled = table[table["n"] > 0]
     axes.plot([0, 1], [0, 1], ":", color=GREY, label="perfect")
@@ -145,7 +142,7 @@ def _plot_reliability(folder: Path, content: dict[str, Any], phantom: bool) -> N
             f"{row.n}",
             (row.mean_probability, row.share_positive),
             xytext=(5, -11),
-            fontsize=8,
+            fontsize=10,
             textcoords="offset points",
             color=GREY,
             annotation_clip=False,
@@ -190,7 +187,7 @@ def _plot_subgroups(folder: Path, content: dict[str, Any], phantom: bool) -> Non
     lines = [whole, *records]
     _write_subgroups(folder / "subgroups.csv", lines)
     title = "Test images and subgroups (positive of all images), with 95 % intervals over patients"
-    figure, halves = new_figures(title, phantom, 2, width=9.0, height=1.5 + 0.27 * len(lines))
+    figure, halves = new_figures(title, phantom, 2, width=9.0, height=1 + 0.27 * len(lines))
     labels = [f"{line['by'].replace('_', ' ')}: {line['group']} ({line['positives']} of {line['n']})" for line in lines]
     for part, (name, title) in zip(halves, (("dice_pos", "Dice, positive images"), ("auc", "AUC")), strict=True):
         _forest(part, lines, name)

@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from pneumoseg.drawing.explore_style import BLUE, DARK, GREY, ORANGE, PALE, SKY, VERMILION, figure
+from pneumoseg.drawing.plotting import BLUE, GREY, INK, OLIVE, ORANGE, PALE, SKY, blank_figure, save
 from pneumoseg.explore.joined import LABELS, NOT_RECORDED
 from pneumoseg.explore.statistics import CODING, Correlation
 
 MISSING = "not recorded in this data set"
 
-_LABEL_COLOURS = dict(zip(LABELS.values(), (VERMILION, SKY, PALE, GREY), strict=True))
+_LABEL_COLOURS = dict(zip(LABELS.values(), (ORANGE, SKY, PALE, GREY), strict=True))
 _SEX_NAMES = {"all": "all", "M": "male", "F": "female", "O": "other"}
-_SEX_STYLES = {"all": (DARK, "D"), "M": (BLUE, "s"), "F": (VERMILION, "o"), "O": (ORANGE, "^")}
+_SEX_STYLES = {"all": (INK, "D"), "M": (BLUE, "s"), "F": (ORANGE, "o"), "O": (OLIVE, "^")}
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Look:
 
 def draw_missing(path: Path, title: str, text: str, note: str, look: Look) -> None:
     """Draw, in place of a figure, why the data set cannot fill it."""
-    with figure(path, (7, 1.8), look.dpi, title, look.mark, note) as drawing:
-        axes = drawing.subplots()
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=DARK, style="italic")
+    drawing = blank_figure(title, look.mark, height=1, note=note)
+    axes = drawing.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=INK, style="italic")
+    save(drawing, path, look.dpi)
 
 
 def draw_counts(path: Path, counts: pd.DataFrame, look: Look) -> None:
@@ -51,21 +52,23 @@ def draw_counts(path: Path, counts: pd.DataFrame, look: Look) -> None:
     tables = {name: counts[counts["variable"] == name] for name in panels}
     heights = [len(table) + 0.8 for table in tables.values()]
     note = (
-        f"Shares: pneumothorax among annotated images, {look.interval} in brackets; it takes images as independent.\n"
+        f"Below each count: share with pneumothorax among annotated images, {look.interval} in brackets; it takes "
+        "images as independent.\n"
         "Images without annotation are not negatives: they are in no share."
     )
     total = int(counts["images"].iloc[0])
     title = f"Images by label, sex and view position, n = {total:,}"
-    with figure(path, (9, 2.0 + 0.42 * sum(heights)), look.dpi, title, look.mark, note) as drawing:
-        grid = drawing.subplots(3, 1, height_ratios=heights, sharex=True)
-        for axes, (name, text) in zip(grid, panels.items(), strict=True):
-            _stacked_bars(axes, tables[name], total, look)
-            axes.set_title(text, loc="left", fontweight="bold")
-            if name != "label" and set(tables[name]["value"]) == {NOT_RECORDED}:
-                axes.set_title(f"{text}: {MISSING}", loc="left", fontweight="bold")
-        grid[-1].set_xlabel("images")
-        grid[-1].xaxis.set_major_formatter("{x:,.0f}")
-        grid[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    drawing = blank_figure(title, look.mark, height=1.4 + 0.42 * sum(heights), note=note)
+    grid = drawing.subplots(3, 1, height_ratios=heights, sharex=True)
+    for axes, (name, text) in zip(grid, panels.items(), strict=True):
+        _stacked_bars(axes, tables[name], total, look)
+        axes.set_title(text, loc="left", fontweight="bold")
+        if name != "label" and set(tables[name]["value"]) == {NOT_RECORDED}:
+            axes.set_title(f"{text}: {MISSING}", loc="left", fontweight="bold")
+    grid[-1].set_xlabel("images")
+    grid[-1].xaxis.set_major_formatter("{x:,.0f}")
+    drawing.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    save(drawing, path, look.dpi)
 
 
 def _stacked_bars(axes: Axes, table: pd.DataFrame, total: int, look: Look) -> None:
@@ -79,11 +82,11 @@ def _stacked_bars(axes: Axes, table: pd.DataFrame, total: int, look: Look) -> No
     for place, width, (share, low, high) in zip(places.tolist(), left.tolist(), percents.tolist(), strict=True):
         words = f"{width:,.0f} ({100 * width / total:.1f} %)"
         if np.isfinite(share):
-            words += f"\npneumothorax {share:.1f} % [{low:.1f}, {high:.1f}]"
-        axes.text(width + 0.012 * total, place, words, va="center", fontsize=8, color=DARK)
+            words += f"\n{share:.1f} % [{low:.1f}, {high:.1f}]"
+        axes.text(width + 0.012 * total, place, words, va="center", fontsize=10, color=INK)
     axes.set_yticks(places, table["value"])
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_xlim(0, total * 1.3)
+    axes.set_xlim(0, total * 1.45)
 
 
 def draw_incidence(path: Path, incidence: pd.DataFrame, without_age: int, without_sex: int, look: Look) -> None:
@@ -106,15 +109,16 @@ def draw_incidence(path: Path, incidence: pd.DataFrame, without_age: int, withou
     if bands.empty:
         draw_missing(path, title, f"Age is {MISSING}", note, look)
         return
-    with figure(path, (9, 6), look.dpi, title, look.mark, note) as drawing:
-        top, bottom = drawing.subplots(2, 1, height_ratios=(2, 1), sharex=True)
-        starts = sorted(set(bands["age_from_years"]))
-        sexes = [sex for sex in bands["sex"].unique() if sex != "all"] or ["all"]
-        _incidence_points(top, bands, starts, sexes)
-        _incidence_counts(bottom, bands, starts, sexes)
-        ends = dict(zip(bands["age_from_years"], bands["age_below_years"], strict=True))
-        bottom.set_xticks(range(len(starts)), [f"{start} to {ends[start] - 1}" for start in starts])
-        bottom.set_xlabel("age in years" + ("" if sexes != ["all"] else f"; sex is {MISSING}"))
+    drawing = blank_figure(title, look.mark, height=5.4, note=note)
+    top, bottom = drawing.subplots(2, 1, height_ratios=(2, 1), sharex=True)
+    starts = sorted(set(bands["age_from_years"]))
+    sexes = [sex for sex in bands["sex"].unique() if sex != "all"] or ["all"]
+    _incidence_points(top, bands, starts, sexes)
+    _incidence_counts(bottom, bands, starts, sexes)
+    ends = dict(zip(bands["age_from_years"], bands["age_below_years"], strict=True))
+    bottom.set_xticks(range(len(starts)), [f"{start} to {ends[start] - 1}" for start in starts], rotation=60)
+    bottom.set_xlabel("age in years" + ("" if sexes != ["all"] else f"; sex is {MISSING}"))
+    save(drawing, path, look.dpi)
 
 
 def _shift(index: int, count: int) -> float:
@@ -139,7 +143,7 @@ def _incidence_points(axes: Axes, bands: pd.DataFrame, starts: Sequence[int], se
     axes.set_ylabel("with pneumothorax (%)")
     axes.grid(axis="y", color=PALE, lw=0.6)
     # Above the axes: inside, wide intervals of small groups would run through it.
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, handletextpad=0.2, columnspacing=1)
 
 
 def _incidence_counts(axes: Axes, bands: pd.DataFrame, starts: Sequence[int], sexes: Sequence[str]) -> None:
@@ -169,21 +173,22 @@ def draw_masks(path: Path, areas: pd.DataFrame, components: pd.DataFrame, summar
     if not n:
         draw_missing(path, title, "No image of this data set is annotated with pneumothorax", note, look)
         return
-    with figure(path, (10, 3.9), look.dpi, title, look.mark, note) as drawing:
-        left, middle, right = drawing.subplots(1, 3, width_ratios=(1.5, 1, 1))
-        widths = areas["area_percent_below"] - areas["area_percent_from"]
-        left.bar(areas["area_percent_from"], areas["images"], widths, align="edge", color=VERMILION, ec="white", lw=0.5)
-        left.set_xscale("log")
-        decades = np.log10(areas["area_percent_below"].max() / areas["area_percent_from"].min())
-        left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
-        left.xaxis.set_major_formatter("{x:g}")
-        left.xaxis.set_minor_formatter(NullFormatter())
-        _count_ticks(left)
-        left.set_xlabel("mask area, % of the image (log scale)")
-        left.set_ylabel("images")
-        left.set_title(summary, fontsize=8, loc="left")
-        for axes, name, text in ((middle, "components", "components"), (right, "rle_count", "annotation rows")):
-            _count_bars(axes, components[components["variable"] == name], text)
+    drawing = blank_figure(title, look.mark, height=5.6, note=note)
+    left, middle, right = drawing.subplot_mosaic("aa;bc").values()
+    widths = areas["area_percent_below"] - areas["area_percent_from"]
+    left.bar(areas["area_percent_from"], areas["images"], widths, align="edge", color=ORANGE, ec="white", lw=0.5)
+    left.set_xscale("log")
+    decades = np.log10(areas["area_percent_below"].max() / areas["area_percent_from"].min())
+    left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    left.xaxis.set_major_formatter("{x:g}")
+    left.xaxis.set_minor_formatter(NullFormatter())
+    _count_ticks(left)
+    left.set_xlabel("mask area, % of the image (log scale)")
+    left.set_ylabel("images")
+    left.set_title(summary, fontsize=10, loc="left")
+    for axes, name, text in ((middle, "components", "components"), (right, "rle_count", "annotation rows")):
+        _count_bars(axes, components[components["variable"] == name], text)
+    save(drawing, path, look.dpi)
 
 
 def _count_bars(axes: Axes, table: pd.DataFrame, text: str, most: int = 8) -> None:
@@ -219,19 +224,20 @@ def draw_heat_map(path: Path, shares: NDArray[np.float64] | None, n: int, left_o
     if shares is None:
         draw_missing(path, title, "No frontal image of this data set is annotated with pneumothorax", note, look)
         return
-    with figure(path, (6.4, 6), look.dpi, title, look.mark, note) as drawing:
-        axes = drawing.subplots()
-        top = max(float(shares.max()) * 100, 1e-6)
-        drawn = axes.imshow(
-            shares * 100, cmap="cividis", vmin=0, vmax=top, extent=(0, 100, 100, 0), interpolation="nearest"
-        )
-        axes.axvline(50, color="white", lw=0.6, ls=":")
-        axes.text(2, 4, "patient's right", color="white", va="center", fontsize=9)
-        axes.text(98, 4, "patient's left", color="white", ha="right", va="center", fontsize=9)
-        axes.set_xlabel("from the image's left edge (% of its width)")
-        axes.set_ylabel("from its top (% of its height)")
-        axes.spines[:].set_visible(False)
-        drawing.colorbar(drawn, ax=axes, shrink=0.82, label="masks that cover the place (%)")
+    drawing = blank_figure(title, look.mark, height=4.9, note=note)
+    axes = drawing.subplots()
+    top = max(float(shares.max()) * 100, 1e-6)
+    drawn = axes.imshow(
+        shares * 100, cmap="cividis", vmin=0, vmax=top, extent=(0, 100, 100, 0), interpolation="nearest"
+    )
+    axes.axvline(50, color="white", lw=0.6, ls=":")
+    axes.text(2, 4, "patient's right", color="white", va="center")
+    axes.text(98, 4, "patient's left", color="white", ha="right", va="center")
+    axes.set_xlabel("from the image's left edge (% of its width)")
+    axes.set_ylabel("from its top (% of its height)")
+    axes.spines[:].set_visible(False)
+    drawing.colorbar(drawn, ax=axes, shrink=0.82, label="masks that cover the place (%)")
+    save(drawing, path, look.dpi)
 
 
 def draw_correlation(path: Path, correlation: Correlation, look: Look) -> None:
@@ -249,16 +255,17 @@ def draw_correlation(path: Path, correlation: Correlation, look: Look) -> None:
     if len(kept) < 2:
         draw_missing(path, title, "Fewer than two of the variables vary in this data set", note, look)
         return
-    with figure(path, (6.8, 5.8), look.dpi, title, look.mark, note) as drawing:
-        axes = drawing.subplots()
-        r = correlation.table["correlation"].to_numpy(float).reshape(len(kept), -1)
-        n = correlation.table["images"].to_numpy(int).reshape(len(kept), -1)
-        drawn = axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1)
-        for (row, column), value in np.ndenumerate(r):
-            words = f"{round(value, 2) + 0.0:+.2f}" if np.isfinite(value) else "none"
-            colour = "white" if abs(value) > 0.6 else DARK
-            axes.text(column, row, f"{words}\nn = {n[row, column]:,}", ha="center", va="center", color=colour)
-        axes.set_xticks(range(len(kept)), kept)
-        axes.set_yticks(range(len(kept)), kept)
-        axes.spines[:].set_visible(False)
-        drawing.colorbar(drawn, ax=axes, shrink=0.85, label="Pearson's r")
+    drawing = blank_figure(title, look.mark, height=4.9, note=note)
+    axes = drawing.subplots()
+    r = correlation.table["correlation"].to_numpy(float).reshape(len(kept), -1)
+    n = correlation.table["images"].to_numpy(int).reshape(len(kept), -1)
+    drawn = axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1)
+    for (row, column), value in np.ndenumerate(r):
+        words = f"{round(value, 2) + 0.0:+.2f}" if np.isfinite(value) else "none"
+        colour = "white" if abs(value) > 0.6 else "black"
+        axes.text(column, row, f"{words}\nn = {n[row, column]:,}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(kept)), kept)
+    axes.set_yticks(range(len(kept)), kept)
+    axes.spines[:].set_visible(False)
+    drawing.colorbar(drawn, ax=axes, shrink=0.85, label="Pearson's r")
+    save(drawing, path, look.dpi)

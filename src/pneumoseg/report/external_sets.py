@@ -46,7 +46,7 @@ def external_section(inputs: Inputs) -> ExternalSection:
     drawings: list[Drawing] = []
     for key, name in _DRAWN:
         places = [_place(label, figures, key) for label, figures in rows]
-        chart = interval_chart(places, f"{name} by set", name, inputs.figure(key).value, _OWN)
+        chart = interval_chart(places, f"{name} by set", name, inputs.figure(key).value)
         drawings.append((chart, f"{name} by set with 95 % intervals; the dashed line is the {_OWN}."))
     main = tuple((label, *_counts(figures), *(_cell(figures, key) for key in _SHOWN)) for label, figures in rows)
     titles = ("set", *_COUNTS, *_SHOWN.values())

@@ -24,7 +24,7 @@ def subgroup_section(inputs: Inputs) -> Section:
         rows = [_group_row(record, key) for record in records if key in record]
         if rows:
             overall = inputs.figure(key).value
-            drawing = interval_chart(rows, f"{name} by subgroup", name, overall, "all test images")
+            drawing = interval_chart(rows, f"{name} by subgroup", name, overall)
             drawings.append(
                 (drawing, f"{name} by subgroup with 95 % intervals; the dashed line is the whole test set.")
             )

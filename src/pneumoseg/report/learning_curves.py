@@ -8,19 +8,19 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pneumoseg.drawing.charts import Series, line_chart
+from pneumoseg.drawing.charts import LINES, REFERENCE, Series, line_chart
 from pneumoseg.report.parts import Drawing, Section, Table, number
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json
 
 #: Columns of metrics/train/fold<k>.csv that the curves show: name, label, style.
 _SCORES: Final = (
-    ("val_dice_all", "Dice, all images", "s1"),
-    ("val_dice_pos", "Dice, positives only", "s2"),
-    ("val_sensitivity", "sensitivity", "s3"),
-    ("val_specificity", "specificity", "s4"),
+    ("val_dice_all", "Dice, all images", LINES[0]),
+    ("val_dice_pos", "Dice, positives only", LINES[1]),
+    ("val_sensitivity", "sensitivity", LINES[2]),
+    ("val_specificity", "specificity", LINES[3]),
 )
-_LOSSES: Final = (("train_loss", "training", "s1"), ("val_loss", "validation", "s2"))
+_LOSSES: Final = (("train_loss", "training", LINES[0]), ("val_loss", "validation", LINES[1]))
 _COLUMNS: Final = (
     ("kept", "kept weights"),
     ("best_epoch", "best epoch"),
@@ -114,21 +114,21 @@ def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
     scores = [_series(frame, name, label, style) for name, label, style in _SCORES if name in frame.columns]
     epochs = (float(frame["epoch"].min()), float(frame["epoch"].max()))
     if isinstance(empty, float | int):
-        scores.append(Series("all-empty Dice", ((epochs[0], float(empty)), (epochs[1], float(empty))), "reference"))
+        scores.append(Series("all-empty Dice", ((epochs[0], float(empty)), (epochs[1], float(empty))), REFERENCE))
     losses = [_series(frame, name, label, style) for name, label, style in _LOSSES if name in frame.columns]
     highest = max((y for line in losses for _, y in line.points), default=1.0)
     if isinstance(best, int):
-        scores.append(Series(f"best epoch {best}", ((best, 0.0), (best, 1.0)), "s6"))
-        losses.append(Series(f"best epoch {best}", ((best, 0.0), (best, highest)), "s6"))
-    loss_chart = line_chart(losses, f"Loss, fold {fold}", ("epoch", "loss"), y_range=(0.0, highest * 1.04 or 1.0))
-    score_chart = line_chart(scores, f"Validation, fold {fold}", ("epoch", "validation score"), y_range=(0.0, 1.0))
+        scores.append(Series(f"best epoch {best}", ((best, 0.0), (best, 1.0)), LINES[5]))
+        losses.append(Series(f"best epoch {best}", ((best, 0.0), (best, highest)), LINES[5]))
+    loss_chart = line_chart(losses, f"Loss, fold {fold}", ("epoch", "loss"), (0.0, highest * 1.04 or 1.0))
+    score_chart = line_chart(scores, f"Validation, fold {fold}", ("epoch", "validation score"), (0.0, 1.0))
     return [
         (score_chart, f"Fold {fold}: validation scores by epoch, beside the Dice of an all-empty prediction."),
         (loss_chart, f"Fold {fold}: loss by epoch."),
     ]
 
 
-def _series(frame: pd.DataFrame, name: str, label: str, style: str) -> Series:
+def _series(frame: pd.DataFrame, name: str, label: str, look: tuple[str, object]) -> Series:
     values = frame[["epoch", name]].dropna()
     points = tuple((float(x), float(y)) for x, y in zip(values["epoch"], values[name], strict=True))
-    return Series(label, points, style)
+    return Series(label, points, look)

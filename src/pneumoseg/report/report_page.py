@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from pneumoseg.config.report import ReportParams
+from pneumoseg.drawing.plotting import palette_css
 from pneumoseg.report.card import card_markdown, phantom_sentence, write_card
 from pneumoseg.report.data import data_parts
 from pneumoseg.report.ensemble_notes import ensemble_fingerprints, others_joined
@@ -95,7 +96,7 @@ def _write_pages(folder: _Folder, view: dict[str, Any]) -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = pages.get_template("page.html").render(
         view=view,
-        style=Markup((_TEMPLATES / "style.css").read_text("utf-8")),  # noqa: S704 - our own file
+        style=Markup(palette_css() + (_TEMPLATES / "style.css").read_text("utf-8")),  # noqa: S704 - our own
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=f"sha256-{digest}",
     )

@@ -147,8 +147,7 @@ def headline_chart(inputs: Inputs) -> Markup:
     keys = ("dice_all", "dice_pos", "sensitivity", "specificity", "auc", "average_precision")
     rows = [_row(inputs, key) for key in keys if key in inputs.test]
     empty = inputs.figure("all_empty").value
-    name = "all-empty Dice of all images"
-    return interval_chart(rows, "Headline figures with 95 % intervals", "score on the test images", empty, name)
+    return interval_chart(rows, "Headline figures with 95 % intervals", "score on the test images", empty)
 
 
 def _row(inputs: Inputs, key: str) -> Interval:
@@ -159,7 +158,7 @@ def _row(inputs: Inputs, key: str) -> Interval:
         figure.value,
         figure.low,
         figure.high,
-        f"({figure.interval()})" if figure.interval() else "",
+        f"({figure.low:.3f}\u2013{figure.high:.3f})" if figure.interval() else "",
     )
 
 

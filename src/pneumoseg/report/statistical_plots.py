@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
-
-import cv2
-import numpy as np
+from xml.etree import ElementTree
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path
@@ -32,16 +30,16 @@ _CAPTIONS: Final = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of the report: address relative to its folder, width and height in pixels."""
+    """A picture of the report: address relative to its folder, width and height in its own units."""
 
     path: str
     caption: str
-    width: int
-    height: int
+    width: float
+    height: float
 
 
 def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequence[str] = ()) -> tuple[Plot, ...]:
-    """Copy the PNG files of a folder to ``out``/plots, in the order of their names.
+    """Copy the SVG files of a folder to ``out``/plots, in the order of their names.
 
     Args:
         source: folder of plots, such as metrics/explore.
@@ -54,7 +52,7 @@ def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequenc
     """
     if not source.is_dir():
         raise DataError(f"{source}: not there; run the stage that writes it (dvc repro)")
-    wanted = [source / f"{name}.png" for name in only] or sorted(source.glob("*.png"))
+    wanted = [source / f"{name}.svg" for name in only] or sorted(source.glob("*.svg"))
     return tuple(_copy(path, out) for path in wanted if path.stem not in leave)
 
 
@@ -62,12 +60,14 @@ def _copy(path: Path, out: Path) -> Plot:
     if not path.is_file():
         raise DataError(f"{path}: not there; run the stage that writes it (dvc repro)")
     content = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        raise DataError(f"{path}: not a readable PNG; delete it and run dvc repro")
+    try:
+        box = ElementTree.fromstring(content).get("viewBox", "").split()  # noqa: S314 - written by an earlier stage
+        width, height = float(box[2]), float(box[3])
+    except (ElementTree.ParseError, IndexError, ValueError):
+        raise DataError(f"{path}: not a readable SVG; delete it and run dvc repro") from None
     folder = path.parent.name
     name = f"plots/{folder}-{path.name}"
     with atomic_path(out / name) as temporary:
         temporary.write_bytes(content)
     caption = _CAPTIONS.get(f"{folder}/{path.stem}", f"{path.stem.replace('_', ' ').capitalize()}.")
-    return Plot(quote(name), caption, image.shape[1], image.shape[0])
+    return Plot(quote(name), caption, width, height)

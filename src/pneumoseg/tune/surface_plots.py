@@ -85,11 +85,11 @@ def plot_thresholds(path: Path, table: pd.DataFrame, rule: DecisionRule, phantom
         (rule.mask_threshold, 0.02),
         xytext=(4, 0),
         textcoords="offset points",
-        fontsize=8,
+        fontsize=10,
         color=GREY,
     )
     axes.set(xlabel="threshold t (pixel positive where p > t)", ylabel="value", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.36), ncols=2, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.4), ncols=2)
     save(figure, path)
 
 
@@ -100,7 +100,7 @@ def plot_surface(path: Path, table: pd.DataFrame, rule: DecisionRule, phantom: b
     level = rule.levels[-1] if rule.levels else None
     shown = level is not None and level.threshold in tops and level.min_area_px_at_1024 in areas
     title = "Dice, all validation images, by top threshold and area" + (" (framed: the chosen rule)" if shown else "")
-    figure, axes = new_figure(title, phantom, width=8.0, height=5.6)
+    figure, axes = new_figure(title, phantom, height=4.9)
     image = axes.imshow(grid.to_numpy(), origin="lower", aspect="auto", cmap="viridis", interpolation="nearest")
     figure.colorbar(image, ax=axes, label="Dice, all images (best mask threshold)")
     axes.set_xticks(range(len(tops)), [f"{value:g}" for value in tops], rotation=60)

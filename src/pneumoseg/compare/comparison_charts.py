@@ -1,0 +1,95 @@
+"""The charts of a comparison: differences with intervals, Dice against Dice, and training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from pneumoseg.compare.comparing import Comparison
+from pneumoseg.compare.differences import FIGURES, Difference
+from pneumoseg.compare.wording import short_names, signed
+from pneumoseg.drawing.charts import LINES, REFERENCE, Interval, Series, difference_chart, line_chart
+from pneumoseg.drawing.plotting import INK, blank_figure, inline
+from pneumoseg.report.parts import Drawing
+
+#: So many experiments have a look of their own.
+STYLES = len(LINES)
+_CURVES = (
+    ("val_dice_pos", "validation Dice, positives only", (0.0, 1.0)),
+    ("val_dice_all", "validation Dice, all images", (0.0, 1.0)),
+    ("val_loss", "validation loss", None),
+)
+
+
+def _look(index: int) -> tuple[str, object]:
+    """Colour and dashes of an experiment."""
+    return LINES[index % STYLES]
+
+
+def forest_chart(comparison: Comparison) -> Markup:
+    """Differences to the reference with their intervals, around a line at 0."""
+    reference, *names = short_names([item.name for item in comparison.experiments])
+    rows: list[tuple[Interval, str]] = []
+    for key, title in FIGURES.items():
+        found = [item.differences.get(key) for item in comparison.against]
+        label = title.removesuffix(" of the image probability")
+        if len(names) > 1 and any(found):
+            rows.append((Interval(label, None, heading=True), ""))
+        for index, (name, item) in enumerate(zip(names, found, strict=True), start=1):
+            if item:
+                rows.append((_row(label if len(names) == 1 else name, item, index), signed(item.value, item.interval)))
+    return difference_chart(rows, "Differences to the reference with 95 % intervals", f"difference to {reference}")
+
+
+def _row(label: str, found: Difference, index: int) -> Interval:
+    value, low, high = (end if np.isfinite(end) else None for end in (found.value, *found.interval))
+    return Interval(label, value, low, high, colour=_look(index)[0])
+
+
+def dice_chart(comparison: Comparison, index: int) -> Markup:
+    """Dice of each common positive image under the reference and under experiment ``index``."""
+    names = short_names([item.name for item in comparison.experiments])
+    chosen = comparison.pairing.positive
+    first, second = (comparison.scores[place].dice[chosen] for place in (0, index))
+    figure = blank_figure("", height=5.2)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=REFERENCE[0], ls=REFERENCE[1])
+    dots = axes.scatter(first, second, s=42, color=_look(index)[0], alpha=0.5, edgecolors=INK, lw=0.6, clip_on=False)
+    axes.set(xlabel=f"Dice, {names[0]}", ylabel=f"Dice, {names[index]}", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.grid()
+    ids = (name for name, positive in zip(comparison.pairing.ids, chosen, strict=True) if positive)
+    said = [
+        f"{image}: {names[0]} {one:.3f}, {names[index]} {other:.3f}"
+        for image, one, other in zip(ids, first, second, strict=True)
+    ]
+    return inline(figure, f"Dice of each image with pneumothorax: {names[index]} against {names[0]}", {dots: said})
+
+
+def curve_drawings(comparison: Comparison) -> Iterator[Drawing]:
+    """Training curves of the first experiments, one chart for each fold and measure."""
+    shown = comparison.experiments[:STYLES]
+    names = short_names([item.name for item in comparison.experiments])
+    for fold in sorted({fold for item in shown for fold in item.curves}):
+        for column, title, limits in _CURVES:
+            series = [
+                Series(names[index], points, _look(index))
+                for index, item in enumerate(shown)
+                if (points := _points(item.curves.get(fold), column))
+            ]
+            if series:
+                # Whose curve it is where there is one only, which has no legend.
+                whose = f", {series[0].name} alone" if len(series) == 1 else ""
+                drawn = line_chart(series, f"{title}, fold {fold}", ("epoch", title), limits)
+                yield drawn, f"Fold {fold}: {title} by epoch{whose}."
+
+
+def _points(frame: pd.DataFrame | None, column: str) -> tuple[tuple[float, float], ...]:
+    if frame is None or column not in frame.columns:
+        return ()
+    values = pd.DataFrame(
+        {"epoch": frame["epoch"], "value": pd.to_numeric(frame[column], errors="coerce")}, dtype="float64"
+    ).dropna()
+    return tuple((float(x), float(y)) for x, y in values.itertuples(index=False))
