@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumoseg.config import parse_params
+from pneumoseg.drawing.plotting import new_figure, save
 from pneumoseg.evaluate.assessment import Outputs, evaluate
 from pneumoseg.shared.files import write_json, write_png
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, REJECTED, write_table
@@ -62,7 +63,7 @@ def make_inputs(
         Outputs(metrics / "test.json", metrics / "test_cases.csv", metrics / "plots", data / "submission.csv"),
         params.evaluate, workers=1,
     )  # fmt: skip
-    write_png(metrics / "explore" / "counts.png", np.full((40, 60), 200, np.uint8))
+    save(new_figure("counts", bool(phantom))[0], metrics / "explore" / "counts.png")
     return folder
 
 

@@ -71,7 +71,6 @@ _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "pneumoseg",
 }
 ElementTree.register_namespace("", _SVG)
-ElementTree.register_namespace("xlink", _LINK)
 
 
 def new_figure(title: str, phantom: bool, width: float = WIDTH, height: float = 4.2) -> tuple[Figure, Axes]:
@@ -134,7 +133,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     root = _svg(figure, {})
-    root.set("style", f"background: {_variable('card')}")
+    root.set("style", f"{root.get('style')}; background: {_variable('card')}")
     style = ElementTree.Element(f"{{{_SVG}}}style")
     style.text = palette_css()
     root.insert(0, style)
@@ -155,7 +154,8 @@ def inline(figure: Figure, title: str, hover: Mapping[Artist, Sequence[str]] | N
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.attrib |= {"class": "chart", "role": "img", "aria-label": title}
-    return Markup(_text(root))  # noqa: S704 - drawn here; ElementTree escapes every text
+    # HTML knows the namespace of <svg> by itself.
+    return Markup(_text(root).replace(f' xmlns="{_SVG}"', ""))  # noqa: S704 - drawn here; ElementTree escapes every text
 
 
 def palette_css() -> str:
@@ -186,6 +186,13 @@ def _svg(figure: Figure, hover: Mapping[Artist, Sequence[str]]) -> ElementTree.E
     for element in root.iter():
         if element.get("id") not in used:
             element.attrib.pop("id", None)
+        if f"{{{_LINK}}}href" in element.attrib:
+            element.set("href", element.attrib.pop(f"{{{_LINK}}}href"))
+    # A style sheet would reach the whole page around it.
+    for parent in root.findall(f".//{{{_SVG}}}style/.."):
+        for sheet in parent.findall(f"{{{_SVG}}}style"):
+            parent.remove(sheet)
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
     return root
 
 
