@@ -31,10 +31,10 @@ def digest(*parts: bytes) -> str:
 
 @pytest.mark.usefixtures("params")
 def test_stage_code_covers_names_and_contents_of_python_files(tmp_path: Path) -> None:
-    (tmp_path / "src/pneumoseg/models/notes.txt").write_text("no code")
+    (tmp_path / "src/pneumoseg/networks/notes.txt").write_text("no code")
     expected = [
-        b"src/pneumoseg/models/__init__.py", b"# models/__init__.py\n",
-        b"src/pneumoseg/models/unet.py", b"# models/unet.py\n",
+        b"src/pneumoseg/networks/__init__.py", b"# networks/__init__.py\n",
+        b"src/pneumoseg/networks/unet.py", b"# networks/unet.py\n",
         b"stages/make.py", (tmp_path / "stages/make.py").read_bytes(),
     ]  # fmt: skip
     assert fingerprints.stage_code(tmp_path, "train") == digest(*expected)
@@ -43,7 +43,7 @@ def test_stage_code_covers_names_and_contents_of_python_files(tmp_path: Path) ->
 @pytest.mark.usefixtures("params")
 def test_stage_code_knows_only_its_own_stage(tmp_path: Path) -> None:
     before = {name: fingerprints.stage_code(tmp_path, name) for name in ("train", "evaluate")}
-    (tmp_path / "src/pneumoseg/scores.py").write_text("# edited\n")
+    (tmp_path / "src/pneumoseg/__init__.py").write_text("# edited\n")
     assert fingerprints.stage_code(tmp_path, "train") == before["train"]
     assert fingerprints.stage_code(tmp_path, "evaluate") != before["evaluate"]
 
@@ -52,8 +52,8 @@ def test_stage_code_knows_only_its_own_stage(tmp_path: Path) -> None:
 def test_missing_stage_and_missing_code_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no stage training; it has extract, masks"):
         fingerprints.stage_code(tmp_path, "training")
-    (tmp_path / "src/pneumoseg/scores.py").unlink()
-    with pytest.raises(DataError, match=r"scores\.py: not there"):
+    (tmp_path / "src/pneumoseg/__init__.py").unlink()
+    with pytest.raises(DataError, match=r"__init__\.py: not there"):
         fingerprints.pipeline_code(tmp_path)
 
 
@@ -65,9 +65,9 @@ def test_train_key_rests_on_training_alone(tmp_path: Path, params: Params) -> No
     assert len({first, key(params, fold=1), key(params, data="e")}) == 3
     assert key(edit_params(tmp_path, predict={"batch_size": 3}, tracking={"experiment": "other"})) == first
     assert key(edit_params(tmp_path, train={"lr": 0.123})) != first
-    (tmp_path / "src/pneumoseg/scores.py").write_text("# edited\n")
+    (tmp_path / "src/pneumoseg/__init__.py").write_text("# edited\n")
     assert key(params) == first
-    (tmp_path / "src/pneumoseg/models/unet.py").write_text("# edited\n")
+    (tmp_path / "src/pneumoseg/networks/unet.py").write_text("# edited\n")
     assert key(params) != first
 
 
@@ -76,7 +76,7 @@ def test_config_key_covers_stage_sections_data_and_code(tmp_path: Path, params: 
     assert config_key(tmp_path, edit_params(tmp_path, tracking={"experiment": "other"})) == keys[0]
     assert config_key(tmp_path, edit_params(tmp_path, runtime={"workers": 1})) == keys[0]
     keys.append(config_key(tmp_path, edit_params(tmp_path, predict={"batch_size": 3})))
-    (tmp_path / "src/pneumoseg/scores.py").write_text("# edited\n")
+    (tmp_path / "src/pneumoseg/__init__.py").write_text("# edited\n")
     keys.append(config_key(tmp_path, params))
     (tmp_path / "data/metadata.csv").write_text("image_id,phantom\na,0\n")
     keys.append(config_key(tmp_path, params))

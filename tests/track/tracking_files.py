@@ -116,18 +116,28 @@ if stage == "report":
 
 def make_project(root: Path, *, outputs: bool = True) -> Params:
     """Write the project; with ``outputs`` also what its stages would leave, for one trained fold."""
-    (root / "stages").mkdir(parents=True)
-    shutil.copy(REPO / "params.yaml", root / "params.yaml")
-    edit_params(root, split={"folds": 4, "train_folds": [0]}, tracking={"uri": None, "log_model": False})
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "stages/make.py").write_text(MAKE)
-    package = root / "src/pneumoseg"
-    for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py"):
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(f"# {name}\n")
-    if outputs:
-        write_outputs(root)
-    return load_params(root / "params.yaml")
+    files, params = _project(outputs)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return params
+
+
+@functools.cache
+def _project(outputs: bool) -> tuple[dict[Path, bytes], Params]:
+    """The files of the project and its parameters, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        shutil.copy(REPO / "params.yaml", root / "params.yaml")
+        params = edit_params(root, split={"folds": 4, "train_folds": [0]}, tracking={"uri": None, "log_model": False})
+        code = {name: f"# {name}\n" for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py")}
+        texts = {"dvc.yaml": DVC_YAML, "stages/make.py": MAKE}
+        for name, text in (texts | {f"src/pneumoseg/{name}": text for name, text in code.items()}).items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        if outputs:
+            write_outputs(root)
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}, params
 
 
 @functools.cache

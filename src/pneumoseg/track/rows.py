@@ -18,6 +18,7 @@ from pneumoseg.track.store import (
     close_dead_runs,
     first_line,
     is_running,
+    locked,
     shown,
     this_process,
 )
@@ -43,7 +44,7 @@ def open_row(store: Store, configuration: Configuration) -> tuple[str, bool]:
 
     The lock holds the other processes off: two folds at once make one row.
     """
-    with store.locked():
+    with locked(store.lock_path):
         found = find_row(store, configuration.key)
         row = found or store.client.create_run(
             store.experiment_id, tags=configuration.row_tags(), run_name=configuration.name

@@ -83,16 +83,6 @@ class Store:
             tags=[RunTag(name, value[:5000]) for name, value in tags.items()],
         )
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store's lock.
-
-        Raises:
-            TrackingError: another process holds it for minutes.
-        """
-        with _locked(self.lock_path):
-            yield
-
 
 def store_uri(folder: Path, params: TrackingParams) -> str:
     """The absolute address: MLFLOW_TRACKING_URI, else tracking.uri, else SQLite in the repository's root.
@@ -137,7 +127,7 @@ def open_store(folder: Path, params: TrackingParams) -> Store:
     _check_port(uri)
     try:
         # Six processes that touch a new SQLite file at once break it for good (tried).
-        with _locked(lock_path):
+        with locked(lock_path):
             if uri.startswith(SQLITE):
                 _make_database(uri, artifact_root(folder, uri))
             client = MlflowClient(tracking_uri=uri)
@@ -221,7 +211,12 @@ def _check_port(uri: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock.
+
+    Raises:
+        TrackingError: another process holds it for minutes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=LOCK_TIMEOUT_S):
