@@ -3,13 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# Tests share two processes; those of one group (xdist_group) stay together.
+PYTEST := python -m pytest -n 2 --dist loadgroup
 # DVC starts `python`: it must be the environment's. Nothing here calls home.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup repro test test-fast lint bench mlflow lock clean-venv
+.PHONY: help setup repro test test-fast test-long lint bench mlflow lock clean-venv
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,12 +29,14 @@ $(READY): requirements.lock pyproject.toml
 repro: setup  ## run the whole pipeline (dvc repro): phantoms unless params.yaml says otherwise
 	dvc repro
 
-test: setup  ## lint, types and all tests
-	$(MAKE) --no-print-directory lint
-	python -m pytest
+test: setup lint  ## lint, types and all tests but the long ones (8 minutes or less on two cores)
+	$(PYTEST) -m "not long" --durations=20
 
-test-fast: setup  ## the tests that take seconds
-	python -m pytest -m "not slow and not pipeline and not gpu and not real"
+test-fast: setup  ## the tests that take seconds (a minute or less)
+	$(PYTEST) -m "not long and not slow and not pipeline and not gpu and not real"
+
+test-long: setup  ## what is long by nature: learning proofs, browser, server, many DVC runs
+	$(PYTEST) -m long --durations=20
 
 lint: setup  ## ruff, mypy --strict and the import contract
 	ruff check .

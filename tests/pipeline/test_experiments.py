@@ -1,11 +1,12 @@
 """Experiments as the user runs them: in the workspace, in temporary folders, queued; all of them end in MLflow."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.project import Project
 
 pytestmark = [pytest.mark.pipeline]
 
@@ -39,20 +40,20 @@ def test_repro_leaves_one_row_with_a_nested_run_and_live_curves(reproduced: Proj
 
 
 def test_another_encoder_is_one_command(project: Project):
-    project.dvc("exp", "run", "-S", "model.encoder=efficientnet-b4", "--name", "b4")
+    project.dvc("exp", "run", "-S", "model.encoder=tu-test_resnet", "--name", "other")
     rows = {row.data.params["model.encoder"]: row for row in project.rows()}
-    assert rows.keys() == {"resnet18", "efficientnet-b4"}
-    assert_alive(project, rows["efficientnet-b4"])
-    assert rows["efficientnet-b4"].data.tags["dvc.exp_name"] == "b4"
-    shown = project.dvc("exp", "show", "--csv").stdout
-    assert "efficientnet-b4" in shown
+    assert rows.keys() == {"tu-test_efficientnet", "tu-test_resnet"}
+    assert_alive(project, rows["tu-test_resnet"])
+    assert rows["tu-test_resnet"].data.tags["dvc.exp_name"] == "other"
+    assert "tu-test_resnet" in project.dvc("exp", "show", "--csv").stdout
     # The same parameters again: everything is cached, and no row is lost or doubled.
     project.git("checkout", "--", ".")
     project.dvc("checkout")
-    project.dvc("exp", "run", "-S", "model.encoder=efficientnet-b4", "--name", "again")
+    project.dvc("exp", "run", "-S", "model.encoder=tu-test_resnet", "--name", "again")
     assert len(project.rows()) == 2
 
 
+@pytest.mark.long
 def test_a_temporary_run_is_alive_in_mlflow_afterwards(project: Project):
     project.dvc("exp", "run", "--temp", "-S", "train.lr=3e-4")
     row = next(row for row in project.rows() if row.data.params["train.lr"] == "0.0003")
@@ -60,6 +61,7 @@ def test_a_temporary_run_is_alive_in_mlflow_afterwards(project: Project):
     assert not (project.root / "mlruns").exists()
 
 
+@pytest.mark.long
 def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
     """Two queued values, two workers; a source edit after queueing does not reach them."""
     project.dvc("exp", "run", "--queue", "-S", "train.lr=1e-3,5e-4")
@@ -74,9 +76,10 @@ def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
         assert rows[lr].data.tags["dvc.exp_name"]
 
 
-def test_a_new_threshold_rule_makes_its_own_row_from_the_reused_training(project: Project):
+def test_one_parameter_runs_its_stages_alone_and_makes_its_own_row_from_the_reused_training(project: Project):
     before = {row.info.run_id for row in project.rows()}
-    project.dvc("exp", "run", "-S", "evaluate.seed=7")
+    told = project.dvc("exp", "run", "-S", "evaluate.seed=7").stdout
+    assert re.findall("Running stage '([^']+)'", told) == ["evaluate", "report"]
     (row,) = [row for row in project.rows() if row.info.run_id not in before]
     assert_alive(project, row)
     key = json.loads((project.root / "data/models/fold0/run.json").read_text())["train_key"]
@@ -87,11 +90,11 @@ def test_a_deleted_store_comes_back_from_files(project: Project):
     (before,) = project.rows()
     for path in project.root.glob("mlflow.db*"):
         path.unlink()
-    project.run("pneumoseg", "track", PYTHONPATH=str(project.root / "src"))
+    project.command("track")
     (after,) = project.rows()
     assert after.data.params == before.data.params
     assert after.data.metrics["dice_all"] == before.data.metrics["dice_all"]
-    project.run("pneumoseg", "track", PYTHONPATH=str(project.root / "src"))
+    project.command("track")
     assert len(project.rows()) == 1
 
 

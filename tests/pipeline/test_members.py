@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pneumoseg.shared.files import read_png
-from tests.pipeline.conftest import Project
+from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline]
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 
 
 def ensemble(*members: str) -> str:

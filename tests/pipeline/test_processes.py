@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline]
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 
 LAUNCHERS = {"fabric": ("python",), "torchrun": ("torchrun", "--nproc-per-node", "2")}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.real]
+pytestmark = [pytest.mark.pipeline, pytest.mark.real, pytest.mark.long]
 
 
 def test_real_sample_end_to_end(real: Path, fresh: Callable[[dict[str, Any]], Project]):

@@ -12,7 +12,7 @@ from pneumoseg.config.report import ReportParams
 from pneumoseg.report.report_page import build_report
 from tests.report.report_inputs import make_inputs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # As root, Chromium starts only without its sandbox; it has no network to reach and opens files of our own.
 FLAGS = [

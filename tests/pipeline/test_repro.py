@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.project import Project
 
 pytestmark = [pytest.mark.pipeline]
 
@@ -81,6 +81,7 @@ def test_runtime_and_tracking_change_no_stage(project: Project):
     assert changed_stages(project) == set()
 
 
+@pytest.mark.long
 def test_two_clean_runs_give_the_same_lock(reproduced: Project, fresh: Fresh):
     """No random or timed value is an output: not in a second run, nor with another number of workers."""
     other = fresh({"runtime.workers": 2})
@@ -97,6 +98,7 @@ def test_no_absolute_path_of_the_project_in_any_output(reproduced: Project):
     assert [path for path in files if needle in path.read_bytes()] == []
 
 
+@pytest.mark.long
 def test_dropping_a_fold_leaves_no_stale_model(project: Project):
     project.dvc("exp", "run", "-S", "split.train_folds=[0,1]")
     assert (project.root / "data/models/fold1/weights.safetensors").is_file()
