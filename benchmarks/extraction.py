@@ -19,10 +19,12 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
+from pneumoseg.config.data import DataParams
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.extract.extraction import extract
 from pneumoseg.extract.jobs import Job, Outcome, extract_one
 from pneumoseg.shared.files import PNG_FLAGS
+from pneumoseg.shared.layout import Layout
 
 SIZE_PX = 1024
 DIFFERENT = 12
@@ -106,7 +108,7 @@ def done(job: Job, path: Path) -> Outcome:
 def whole(root: Path, out: Path, workers: int) -> float:
     """Seconds for a whole run, the start of the processes included."""
     begun = time.perf_counter()
-    extract(root, out / "images", out / "m.csv", out / "r.csv", out / "m.json", PARAMS, workers)
+    extract(Layout(out), DataParams(root=str(root), annotations="none"), PARAMS, workers)
     return time.perf_counter() - begun
 
 

@@ -13,8 +13,10 @@ def work(params: Params) -> None:
     """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
     from pneumoseg.evaluate.assessment import Outputs, evaluate
     from pneumoseg.shared.layout import Layout
+    from pneumoseg.shared.leftovers import remove_stale_sites
     from pneumoseg.track import record_test
 
+    remove_stale_sites(Layout(), params.evaluate.external)
     evaluate(
         predictions=Path("data/predictions"),
         masks=Path("data/masks"),

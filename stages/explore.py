@@ -1,23 +1,17 @@
 """Stage explore: tables and statistical plots of the data set."""
 
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write metrics/explore."""
-    from pneumoseg.explore.explore import explore
+    from pneumoseg.explore.exploring import explore
 
-    explore(
-        metadata=Path("data/metadata.csv"),
-        annotations=Path("data/annotations.csv"),
-        masks=Path("data/masks"),
-        out=Path("metrics/explore"),
-        params=params.explore,
-    )
+    explore(Layout(), params.explore)
 
 
 def main() -> int:

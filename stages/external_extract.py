@@ -3,7 +3,6 @@
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
@@ -18,8 +17,6 @@ def work(name: str, params: Params) -> None:
     extract_site(
         Layout(site=name),
         find_source(params.evaluate.external, name),
-        Path("data/images"),
-        Path("data/metadata.csv"),
         params.extract,
         params.masks,
         params.runtime.workers,

@@ -1,26 +1,17 @@
-"""Stage masks: run-length encoded annotations decoded and merged to one mask an image."""
+"""Stage masks: what is known of each image, and one mask an image."""
 
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
     """Write data/masks, data/annotations.csv, data/rejected_annotations.csv and metrics/masks.json."""
-    from pneumoseg.masks.merging import write_masks
+    from pneumoseg.masks.mask_files import write_masks
 
-    write_masks(
-        annotations_csv=Path(params.data.annotations),
-        metadata_csv=Path("data/metadata.csv"),
-        masks_dir=Path("data/masks"),
-        annotations_out=Path("data/annotations.csv"),
-        rejected_out=Path("data/rejected_annotations.csv"),
-        metrics_out=Path("metrics/masks.json"),
-        params=params.masks,
-        workers=params.runtime.workers,
-    )
+    write_masks(Layout(), params.data, params.masks, params.runtime.workers)
 
 
 def main() -> int:

@@ -1,11 +1,9 @@
 """Stage phantom: chest radiograph phantoms as DICOM files and an RLE table, in SIIM layout."""
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
 
 
@@ -13,11 +11,11 @@ def work(params: Params) -> None:
     """Write data/phantom anew."""
     from pneumoseg.phantom import generate
 
-    generate(Path("data/phantom"), params.phantom, params.runtime.workers)
+    generate(Layout(), params.phantom, params.runtime.workers)
 
 
 def main() -> int:
-    """Run the stage."""
+    """Run the stage; returns the exit code."""
     return run_stage(work)
 
 

@@ -8,13 +8,11 @@ from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
-    """Write data/report/ from every earlier stage's files, without those of external sets no longer named."""
-    from pneumoseg.external.sites import remove_stale_sites
+    """Write data/report/ from every earlier stage's files."""
     from pneumoseg.report.report_page import build_report
     from pneumoseg.shared.layout import Layout
     from pneumoseg.track import record_report
 
-    remove_stale_sites(Path("metrics/external"), params.evaluate.external)
     build_report(Path(), Path("data/report"), params.report)
     record_report(Layout(), params)
 

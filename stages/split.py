@@ -1,27 +1,17 @@
 """Stage split: patient-safe folds, a test set, and the balanced, augmented manifest of each fold."""
 
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
 
 
 def work(params: Params) -> None:
-    """Divide the images of data/metadata.csv; writes data/splits and metrics/split.json."""
+    """Write data/splits and metrics/split.json."""
     from pneumoseg.split.splitting import split
 
-    split(
-        metadata=Path("data/metadata.csv"),
-        annotations=Path("data/annotations.csv"),
-        images=Path("data/images"),
-        masks=Path("data/masks"),
-        out=Path("data/splits"),
-        metrics=Path("metrics/split.json"),
-        params=params.split,
-        augment_params=params.augment,
-        workers=params.runtime.workers,
-    )
+    split(Layout(), params.split, params.augment, params.runtime.workers)
 
 
 def main() -> int:

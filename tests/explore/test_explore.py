@@ -12,10 +12,11 @@ from PIL import Image
 
 from pneumoseg.config import parse_params
 from pneumoseg.config.explore import ExploreParams
-from pneumoseg.explore.explore import explore, mean_coverage
+from pneumoseg.explore.exploring import explore, mean_coverage
 from pneumoseg.explore.joined import phantom_mark, read_cases
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, write_table
 
 PARAMS = ExploreParams(
@@ -27,6 +28,7 @@ TABLES = ("correlation.csv", "counts.csv", "heat_map.csv", "incidence.csv", "mas
 
 def make_dataset(folder, n=12, positives=True, recorded=True, phantom=0, view=None, unannotated=1):
     """Write metadata, annotations and masks of n images of 32 x 24 pixels; every third has a pneumothorax."""
+    layout = Layout(folder)
     rows, annotations = [], []
     for index in range(n):
         name = f"i{index:02d}"
@@ -36,10 +38,10 @@ def make_dataset(folder, n=12, positives=True, recorded=True, phantom=0, view=No
             row |= {"sex": "MF"[index % 2], "age_years": 152 if index == 1 else 20 + 3 * index}
             row |= {"view_position": view or ("PA", "AP", "PA")[index % 3]}
         rows.append(row)
-        annotations.append(_annotate(folder / "masks", name, index, positives, index < n - unannotated))
-    write_table(folder / "metadata.csv", pd.DataFrame(rows), METADATA)
-    write_table(folder / "annotations.csv", pd.DataFrame(annotations), ANNOTATIONS)
-    return folder
+        annotations.append(_annotate(layout.masks, name, index, positives, index < n - unannotated))
+    write_table(layout.metadata, pd.DataFrame(rows), METADATA)
+    write_table(layout.annotations, pd.DataFrame(annotations), ANNOTATIONS)
+    return layout
 
 
 @pytest.fixture
@@ -62,9 +64,9 @@ def _annotate(masks, name, index, positives, annotated):
     return case | {"area_fraction": area / mask.size, "status": "positive"}
 
 
-def run(folder, out="explore", params=PARAMS):
-    explore(folder / "metadata.csv", folder / "annotations.csv", folder / "masks", folder / out, params)
-    return folder / out
+def run(layout, params=PARAMS):
+    explore(layout, params)
+    return layout.explore
 
 
 @pytest.fixture
@@ -85,14 +87,13 @@ def explored(tmp_path_factory):
 
 
 def test_every_file_and_the_same_bytes_twice(explored):
-    first, second = explored, run(explored.parent, "second")
-    names = sorted(path.name for path in first.iterdir())
+    first = {path.name: path.read_bytes() for path in explored.iterdir()}
     pictures = [name.replace(".png", ".svg") for name in FIGURES]
-    assert names == sorted((*FIGURES, *pictures, *TABLES, "summary.json"))
-    for name in names:
-        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert sorted(first) == sorted((*FIGURES, *pictures, *TABLES, "summary.json"))
+    run(Layout(explored.parents[1]))
+    assert {path.name: path.read_bytes() for path in explored.iterdir()} == first
     for name in FIGURES:
-        with Image.open(first / name) as image:
+        with Image.open(explored / name) as image:
             assert not set(image.info) - {"dpi"}
             assert np.asarray(image.convert("L")).std() > 5
 
@@ -112,20 +113,20 @@ def test_summary_golden(explored):
 
 
 def test_heat_map_is_the_mean_of_the_masks(dataset):
-    folder = dataset()
-    cases = read_cases(folder / "metadata.csv", folder / "annotations.csv", 110)
-    shares, n = mean_coverage(cases, folder / "masks", 8)
+    layout = dataset()
+    cases = read_cases(layout, 110)
+    shares, n = mean_coverage(cases, layout.masks, 8)
     assert n == 4
-    masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0 for path in (folder / "masks").iterdir()]
+    masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0 for path in (layout.masks).iterdir()]
     expected = np.mean(masks, axis=0).reshape(8, 4, 8, 3).mean(axis=(1, 3))
     assert shares == pytest.approx(expected)
 
 
 def test_lateral_images_are_left_out_of_the_heat_map(dataset):
-    folder = dataset(view="LL")
-    cases = read_cases(folder / "metadata.csv", folder / "annotations.csv", 110)
-    assert mean_coverage(cases, folder / "masks", 8) == (None, 0)
-    out = run(folder)
+    layout = dataset(view="LL")
+    cases = read_cases(layout, 110)
+    assert mean_coverage(cases, layout.masks, 8) == (None, 0)
+    out = run(layout)
     assert (out / "heat_map.csv").read_text() == "row,column,mean_coverage,phantom\n"
     assert json.loads((out / "summary.json").read_text())["heat_map"] is None
 
@@ -156,40 +157,40 @@ def test_what_is_missing_stops_nothing(dataset, titles, options):
 
 
 def test_phantoms_are_marked(dataset, titles):
-    folder = dataset(phantom=1)
-    out = run(folder)
+    layout = dataset(phantom=1)
+    out = run(layout)
     assert len(titles) == 5
     assert all(title.endswith("phantom data") for title in titles)
     assert json.loads((out / "summary.json").read_text())["phantom_images"] == 12
     assert all(pd.read_csv(out / name)["phantom"].eq(1).all() for name in TABLES)
-    cases = read_cases(folder / "metadata.csv", folder / "annotations.csv", 110)
+    cases = read_cases(layout, 110)
     assert phantom_mark(cases) == "phantom data"
     assert phantom_mark(cases.assign(phantom=[1, *[0] * 11])) == "partly phantom data, 1 of 12 images"
     assert phantom_mark(cases.assign(phantom=0)) == ""
 
 
 def test_files_that_do_not_belong_together(dataset):
-    folder = dataset()
-    annotations = pd.read_csv(folder / "annotations.csv", dtype=str, keep_default_na=False)
-    annotations.iloc[1:].to_csv(folder / "annotations.csv", index=False)
+    layout = dataset()
+    annotations = pd.read_csv(layout.annotations, dtype=str, keep_default_na=False)
+    annotations.iloc[1:].to_csv(layout.annotations, index=False)
     with pytest.raises(DataError, match="do not list the same images"):
-        run(folder)
-    annotations.assign(status="maybe").to_csv(folder / "annotations.csv", index=False)
+        run(layout)
+    annotations.assign(status="maybe").to_csv(layout.annotations, index=False)
     with pytest.raises(DataError, match="status 'maybe' is none of positive"):
-        run(folder)
-    annotations.drop(columns="status").to_csv(folder / "annotations.csv", index=False)
+        run(layout)
+    annotations.drop(columns="status").to_csv(layout.annotations, index=False)
     with pytest.raises(DataError, match="no column status"):
-        run(folder)
+        run(layout)
 
 
 def test_a_mask_that_is_missing_or_of_another_size(dataset):
-    folder = dataset()
-    write_png(folder / "masks" / "i00.png", np.zeros((9, 9), np.uint8))
+    layout = dataset()
+    write_png(layout.masks / "i00.png", np.zeros((9, 9), np.uint8))
     with pytest.raises(DataError, match=r"i00\.png: size \(9, 9\), its image has \(32, 24\)"):
-        run(folder)
-    (folder / "masks" / "i00.png").unlink()
+        run(layout)
+    (layout.masks / "i00.png").unlink()
     with pytest.raises(DataError, match=r"i00\.png: not there"):
-        run(folder)
+        run(layout)
 
 
 @pytest.mark.parametrize(

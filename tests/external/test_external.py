@@ -22,7 +22,7 @@ from pneumoseg.external import prediction
 from pneumoseg.external.evaluation import CASES, Own, evaluate_site
 from pneumoseg.external.prediction import predict_site
 from pneumoseg.external.preparing import extract_site
-from pneumoseg.external.sites import find_source, named, remove_stale_sites
+from pneumoseg.external.sites import find_source, named
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_json, read_png, write_json, write_png
@@ -96,12 +96,13 @@ def radiograph(seed: int, side: int = 96) -> np.ndarray:
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), side / 16), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def write_pool(folder: Path, images: dict[str, np.ndarray]) -> tuple[Path, Path]:
-    """data/images and data/metadata.csv of a project that has these images."""
+def write_pool(folder: Path, images: dict[str, np.ndarray]) -> Layout:
+    """data/images and data/metadata.csv of a project that has these images; gives its set a."""
+    site = Layout(folder, "a")
     for image_id, image in images.items():
-        write_png(folder / f"images/{image_id}.png", image)
-    write_table(folder / "metadata.csv", pd.DataFrame({"image_id": sorted(images)}), METADATA)
-    return folder / "images", folder / "metadata.csv"
+        write_png(site.main.images / f"{image_id}.png", image)
+    write_table(site.main.metadata, pd.DataFrame({"image_id": sorted(images)}), METADATA)
+    return site
 
 
 def write_source(folder: Path, images: dict[str, np.ndarray], rows: str, **attributes: Any) -> DataParams:
@@ -111,18 +112,16 @@ def write_source(folder: Path, images: dict[str, np.ndarray], rows: str, **attri
     return DataParams(root=str(folder / "dicom"), annotations=str(folder / "rle.csv"))
 
 
-def run_extract(tmp_path: Path, source: DataParams, pool: tuple[Path, Path], workers: int = 0) -> Layout:
-    site = Layout(tmp_path, "a")
-    extract_site(site, source, *pool, extract_params(), MASKS, workers)
-    return site
+def run_extract(site: Layout, source: DataParams, workers: int = 0) -> None:
+    extract_site(site, source, extract_params(), MASKS, workers)
 
 
 def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
     images = {f"1.2.{index}": radiograph(index) for index in range(4)}
     # Column-major, offsets from the end of the run before: 3 px from row 5 of column 2, then 2 px one row further down.
     source = write_source(tmp_path / "in", images, f"1.2.0,{2 * 96 + 5} 3 1 2\n1.2.1, -1\n1.2.2,-1\n")
-    pool = write_pool(tmp_path / "own", {"x": radiograph(10), "y": radiograph(1, side=50)})
-    site = run_extract(tmp_path, source, pool)
+    site = write_pool(tmp_path / "own", {"x": radiograph(10), "y": radiograph(1, side=50)})
+    run_extract(site, source)
     mask = read_png(site.masks / "1.2.0.png")
     assert np.argwhere(mask).tolist() == [[5, 2], [6, 2], [7, 2], [9, 2], [10, 2]]
     assert sorted(path.name for path in site.masks.iterdir()) == ["1.2.0.png"]
@@ -144,8 +143,10 @@ def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
 def test_no_number_of_workers_changes_a_file(tmp_path: Path):
     images = {f"1.2.{index}": radiograph(index) for index in range(5)}
     source = write_source(tmp_path / "in", images, "".join(f"1.2.{index},-1\n" for index in range(5)))
-    pool = write_pool(tmp_path / "own", {"x": radiograph(2), "y": radiograph(11)})
-    first, second = (run_extract(tmp_path / name, source, pool, workers) for name, workers in (("0", 0), ("2", 2)))
+    own = {"x": radiograph(2), "y": radiograph(11)}
+    first, second = (write_pool(tmp_path / name, own) for name in ("first", "second"))
+    run_extract(first, source, 0)
+    run_extract(second, source, 2)
 
     def contents(site: Layout) -> dict[str, bytes]:
         files = [path for folder in (site.data, site.metrics) for path in folder.rglob("*") if path.is_file()]
@@ -156,27 +157,27 @@ def test_no_number_of_workers_changes_a_file(tmp_path: Path):
 
 
 def test_messages_name_the_parameters_of_the_set(tmp_path: Path):
-    pool = write_pool(tmp_path / "own", {"x": radiograph(10)})
+    site = write_pool(tmp_path / "own", {"x": radiograph(10)})
     images = {"1.2.0": radiograph(0)}
     source = write_source(tmp_path / "in", images, "9.9.9,-1\n")
     with pytest.raises(
         DataError, match=r"evaluate\.external\.a\.annotations must belong to evaluate\.external\.a\.root"
     ):
-        run_extract(tmp_path, source, pool)
+        run_extract(site, source)
     with pytest.raises(DataError, match=r"evaluate\.external\.a\.root = .*no such folder"):
-        run_extract(tmp_path, DataParams(root=str(tmp_path / "gone"), annotations="x.csv"), pool)
+        run_extract(site, DataParams(root=str(tmp_path / "gone"), annotations="x.csv"))
     with pytest.raises(DataError, match=r"^external set a: .*rle\.csv.*no such file"), named("a"):
         raise DataError(f"{tmp_path}/rle.csv: no such file")
 
 
 def test_a_set_without_a_usable_annotation_is_refused(tmp_path: Path):
-    pool = write_pool(tmp_path / "own", {"x": radiograph(10)})
+    site = write_pool(tmp_path / "own", {"x": radiograph(10)})
     images = {f"1.2.{index}": radiograph(index) for index in range(2)}
     source = write_source(tmp_path / "in", images, "1.2.0,5\n" + "9.9.9,-1\n" * 40)  # an odd number of numbers
     with pytest.raises(
         DataError, match=r"external set a: none of its 2 images is annotated \(1 have a row in .*rle\.csv"
     ):
-        run_extract(tmp_path, source, pool)
+        run_extract(site, source)
 
 
 # Likeness ----------------------------------------------------------------------------------------------------------
@@ -503,13 +504,3 @@ def test_annotated_images_are_predicted_as_test_images(tmp_path: Path, monkeypat
     assert asked["out"] == site.predictions
     assert asked["train_folds"] == (0, 2)
     assert asked["split"] == split  # whose patient ids the networks know; those of the set are other people's
-
-
-def test_only_folders_of_sets_no_longer_named_are_removed(tmp_path: Path):
-    folder = tmp_path / "metrics/external"
-    for name in ("a", "b"):
-        write_json(folder / name / "figures.json", {})
-    (folder / "README.md").write_text("kept")
-    remove_stale_sites(folder, {"b": None})
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "b"]
-    remove_stale_sites(tmp_path / "gone", {})

@@ -18,6 +18,7 @@ from pneumoseg.extract.extraction import extract
 from pneumoseg.radiographs.rules import FLAGS, REFUSALS
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_json, read_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import METADATA, REJECTED, read_table
 from pneumoseg.sources.candidates import find_candidates, is_candidate
 from tests.radiographs.dicom_files import dataset, extract_params, ramp, save, save_jpeg
@@ -25,23 +26,19 @@ from tests.radiographs.dicom_files import dataset, extract_params, ramp, save, s
 pytestmark = pytest.mark.filterwarnings("ignore:.*value for VR")
 
 
+def data(root):
+    return DataParams(root=str(root), annotations="none.csv")
+
+
 class Run:
     """An extraction into a folder, and what it left there."""
 
     def __init__(self, root, out, workers=0, **changes):
-        self.out = out
-        self.images, self.metadata, self.rejected = out / "images", out / "metadata.csv", out / "rejected.csv"
+        self.out, self.layout = out, Layout(out)
+        self.images, self.metadata, self.rejected = self.layout.images, self.layout.metadata, self.layout.rejected
         self.error = None
         try:
-            extract(
-                root,
-                self.images,
-                self.metadata,
-                self.rejected,
-                out / "extract.json",
-                extract_params(**changes),
-                workers,
-            )
+            extract(self.layout, data(root), extract_params(**changes), workers)
         except DataError as error:
             self.error = error
 
@@ -56,7 +53,7 @@ class Run:
 
     @property
     def counts(self):
-        return read_json(self.out / "extract.json")
+        return read_json(self.layout.extract_counts)
 
     @property
     def files(self):
@@ -140,7 +137,7 @@ def test_outputs(tmp_path):
 def test_outputs_are_rewritten_completely(tmp_path):
     root = folder(tmp_path / "in")
     first = Run(root, tmp_path / "out").files
-    (tmp_path / "out" / "images" / "stale.png").write_bytes(b"old")
+    (tmp_path / "out/data/images" / "stale.png").write_bytes(b"old")
     assert Run(root, tmp_path / "out").files == first
 
 
@@ -360,11 +357,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from tests.radiographs.dicom_files import extract_params
 from pneumoseg import stage
+from pneumoseg.config.data import DataParams
 from pneumoseg.extract.extraction import extract
+from pneumoseg.shared.layout import Layout
 
 def work(params):
-    root, out = map(Path, sys.argv[1:3])
-    extract(root, out / "images", out / "metadata.csv", out / "rejected.csv", out / "m.json", extract_params(), 2)
+    data = DataParams(root=sys.argv[1], annotations="none.csv")
+    extract(Layout(Path(sys.argv[2])), data, extract_params(), 2)
 
 if __name__ == "__main__":
     stage.load_params = lambda: None
@@ -385,7 +384,9 @@ def start_extraction(tmp_path, root, handler="default_int_handler"):
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
-    while not any((tmp_path / "out").glob("images/*.png")) and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not any((tmp_path / "out").glob("data/images/*.png")) and process.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     assert process.poll() is None, process.stderr.read()
     return process
@@ -424,13 +425,13 @@ def test_an_interruption_leaves_no_half_png_and_no_process(tmp_path, many, how):
         time.sleep(0.05)
     assert group_is_empty(process.pid)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert not (tmp_path / "out" / "metadata.csv").exists()
-    finished = [path for path in (tmp_path / "out" / "images").iterdir() if not path.name.startswith(".writing-")]
+    assert not (tmp_path / "out/data/metadata.csv").exists()
+    finished = [path for path in (tmp_path / "out/data/images").iterdir() if not path.name.startswith(".writing-")]
     assert 0 < len(finished) < MANY
     for path in finished:
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (1000, 1000)
     if how == signal.SIGINT:
-        assert not list((tmp_path / "out" / "images").glob(".writing-*"))
+        assert not list((tmp_path / "out/data/images").glob(".writing-*"))
         assert b"Traceback" not in told
         assert told.endswith(b"interrupted\n")
 
@@ -446,7 +447,7 @@ def test_an_extraction_in_a_shells_background_goes_on(tmp_path, many):
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert len(read_table(tmp_path / "out" / "metadata.csv", METADATA)) == 32
+    assert len(read_table(tmp_path / "out/data/metadata.csv", METADATA)) == 32
 
 
 @pytest.mark.slow
@@ -468,7 +469,7 @@ def test_a_scheduler_without_dask_deletes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParameterError, match=r"extract.scheduler = tcp://127.0.0.1:9 needs Dask"):
         Run(root, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {"1.2.0.png"}
+    assert {path.name for path in (tmp_path / "out/data/images").iterdir()} == {"1.2.0.png"}
     assert Run(root, tmp_path / "out").files == before
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pneumoseg.phantom import generate, render_phantom
 from pneumoseg.phantom.cohort import plan_cohort
+from pneumoseg.shared.layout import Layout
 from tests.phantom.test_cohort import make_params
 
 SIZE = 128
@@ -44,9 +45,9 @@ def params(root):
 
 @pytest.fixture(scope="module")
 def folder(params, tmp_path_factory):
-    root = tmp_path_factory.mktemp("phantom") / "set"
-    generate(root, params, 0)
-    return root
+    layout = Layout(tmp_path_factory.mktemp("phantom"))
+    generate(layout, params, 0)
+    return layout.phantom
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,12 @@ def rows(folder):
 
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_workers(params, folder, tmp_path):
-    stale = tmp_path / "dicom-images-train" / "stale.dcm"
+    layout = Layout(tmp_path)
+    stale = layout.phantom / "dicom-images-train" / "stale.dcm"
     stale.parent.mkdir()
     stale.write_bytes(b"old")
-    generate(tmp_path, params, 2)
-    assert contents(tmp_path) == contents(folder)
+    generate(layout, params, 2)
+    assert contents(layout.phantom) == contents(folder)
 
 
 def test_threads_of_opencv_change_nothing(params, folder, tmp_path):
@@ -81,11 +83,11 @@ def test_threads_of_opencv_change_nothing(params, folder, tmp_path):
     for count in (1, 4):
         cv2.setNumThreads(count)
         try:
-            generate(tmp_path / str(count), params, 0)
+            generate(Layout(tmp_path / str(count)), params, 0)
             assert cv2.getNumThreads() == count
         finally:
             cv2.setNumThreads(threads)
-        assert contents(tmp_path / str(count)) == contents(folder)
+        assert contents(Layout(tmp_path / str(count)).phantom) == contents(folder)
 
 
 def test_siim_layout(params, folder, headers):

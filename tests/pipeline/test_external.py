@@ -8,6 +8,7 @@ import pytest
 
 from pneumoseg.config import load_params
 from pneumoseg.phantom import generate
+from pneumoseg.shared.layout import Layout
 from tests.pipeline.project import Project
 
 pytestmark = [pytest.mark.pipeline]
@@ -18,10 +19,10 @@ STAGES = ("external_extract@site_a", "external_predict@site_a", "external_evalua
 @pytest.fixture(scope="module")
 def elsewhere(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms of another seed, outside the repository."""
-    folder = tmp_path_factory.mktemp("elsewhere") / "phantoms"
+    layout = Layout(tmp_path_factory.mktemp("elsewhere"))
     phantom = load_params(reproduced.root / "params.yaml").phantom
-    generate(folder, phantom.model_copy(update={"seed": 11, "images": 20, "prevalence": 0.4}), 0)
-    return folder
+    generate(layout, phantom.model_copy(update={"seed": 11, "images": 20, "prevalence": 0.4}), 0)
+    return layout.phantom
 
 
 def ran(output: str) -> list[str]:

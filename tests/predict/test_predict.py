@@ -10,7 +10,7 @@ import torch
 from pneumoseg.config import load_params
 from pneumoseg.networks.factory import build_model
 from pneumoseg.networks.storage import save_model
-from pneumoseg.predict.predicting import plan, predict, remove_stale_folds
+from pneumoseg.predict.predicting import plan, predict
 from pneumoseg.predict.predictor import Predictor
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png, write_png
@@ -34,18 +34,6 @@ def test_no_network_sees_what_it_was_trained_on():
         ("test", "test", (0, 2), ("t",)),
         ("unlabelled", "", (0, 2), ("u",)),
     ]
-
-
-def test_only_what_is_left_of_dropped_folds_is_removed(tmp_path: Path):
-    models, curves = tmp_path / "models", tmp_path / "train"
-    for name in ("fold0", "fold1", "fold10", "foldx", "mine"):
-        (models / name).mkdir(parents=True)
-    curves.mkdir()
-    for name in ("fold0.csv", "fold1.csv", "fold0.json", "notes.md"):
-        (curves / name).touch()
-    remove_stale_folds(models, curves, [1])
-    assert sorted(path.name for path in models.iterdir()) == ["fold1", "foldx", "mine"]
-    assert sorted(path.name for path in curves.iterdir()) == ["fold1.csv", "notes.md"]
 
 
 @pytest.fixture(scope="module")

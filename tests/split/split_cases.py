@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pneumoseg.config.augment import AugmentParams
 from pneumoseg.config.split import SplitParams
 from pneumoseg.shared.files import write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, write_table
 
 CONTENT = YAML(typ="safe").load(Path(__file__).resolve().parents[2] / "params.yaml")
@@ -49,15 +50,15 @@ def blob(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(inside, 190, 70).astype(np.uint8), np.where(inside, 255, 0).astype(np.uint8)
 
 
-def write_dataset(folder: Path, side_px: int = 48, shuffle: int | None = None, phantom: int = 1) -> dict[str, Path]:
-    """A data folder: 30 annotated images of 24 patients, 10 positive, and 2 unannotated ones; arguments of split."""
-    numbers = np.random.default_rng(5)
+def write_dataset(folder: Path, side_px: int = 48, shuffle: int | None = None, phantom: int = 1) -> Layout:
+    """A data folder: 30 annotated images of 24 patients, 10 positive, and 2 unannotated ones."""
+    layout, numbers = Layout(folder), np.random.default_rng(5)
     metadata, annotations = [], []
     for index in range(32):
         image_id = f"img.{index:02}"
         image, mask = blob(side_px, side_px)
         image = np.clip(image + numbers.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
-        write_png(folder / f"images/{image_id}.png", image)
+        write_png(layout.images / f"{image_id}.png", image)
         patient = f"p{index if index < 24 else index - 24}"
         view = "AP" if index % 3 else "PA"
         metadata.append({"image_id": image_id, "patient_id": patient, "view_position": view, "phantom": phantom})
@@ -66,16 +67,9 @@ def write_dataset(folder: Path, side_px: int = 48, shuffle: int | None = None, p
             row |= {"pneumothorax": int(index < 10), "area_px": 0, "area_fraction": 0.0}
         if index < 10:
             row |= {"area_px": 100 + index, "area_fraction": (100 + index) / side_px**2}
-            write_png(folder / f"masks/{image_id}.png", mask)
+            write_png(layout.masks / f"{image_id}.png", mask)
         annotations.append(row)
     order = np.arange(32) if shuffle is None else np.random.default_rng(shuffle).permutation(32)
-    write_table(folder / "metadata.csv", pd.DataFrame(metadata).iloc[order], METADATA)
-    write_table(folder / "annotations.csv", pd.DataFrame(annotations).iloc[order[::-1]], ANNOTATIONS)
-    return {
-        "metadata": folder / "metadata.csv",
-        "annotations": folder / "annotations.csv",
-        "images": folder / "images",
-        "masks": folder / "masks",
-        "out": folder / "splits",
-        "metrics": folder / "split.json",
-    }
+    write_table(layout.metadata, pd.DataFrame(metadata).iloc[order], METADATA)
+    write_table(layout.annotations, pd.DataFrame(annotations).iloc[order[::-1]], ANNOTATIONS)
+    return layout

@@ -10,8 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.split.allocation import allocate
-from pneumoseg.split.description import leak
 from pneumoseg.split.folds import EXCLUDED, _labels, make_folds, read_test_list
+from pneumoseg.split.split_figures import leak
 from tests.split.split_cases import augment_params, random_images, split_params
 
 

@@ -14,20 +14,21 @@ from sklearn.model_selection import StratifiedKFold
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, read_table, write_table
 from pneumoseg.split import splitting
 from pneumoseg.split.contact_sheet import choose_example, outlined, write_contact_sheet
-from pneumoseg.split.description import leak
 from pneumoseg.split.materialized import row_seed
+from pneumoseg.split.split_figures import leak
 from pneumoseg.split.splitting import split
 from tests.split.split_cases import augment_params, split_params, write_dataset
 
 
-def run(folder: Path, paths: dict[str, Path], **changes) -> dict:
+def run(layout: Layout, **changes) -> dict:
     workers = changes.pop("workers", 1)
     augment = changes.pop("augment", augment_params())
-    split(**paths, params=split_params(**changes), augment_params=augment, workers=workers)
-    return json.loads(paths["metrics"].read_text())
+    split(layout, split_params(**changes), augment, workers)
+    return json.loads(layout.split_counts.read_text())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,23 +38,26 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_outputs_and_figures(tmp_path):
-    paths = write_dataset(tmp_path)
-    (tmp_path / "splits").mkdir()
-    (tmp_path / "splits/train_fold9.csv").write_text("stale")
-    metrics = run(tmp_path, paths)
+    layout = write_dataset(tmp_path)
+    layout.splits.mkdir()
+    (layout.splits / "train_fold9.csv").write_text("stale")
+    for fold in (0, 9):
+        (layout.models / f"fold{fold}").mkdir(parents=True)
+    metrics = run(layout)
+    assert [path.name for path in layout.models.iterdir()] == ["fold0"]
     names = {
         "folds.csv",
         "excluded.csv",
         "augmentations.png",
         *(f"{kind}_fold{fold}.csv" for fold in range(3) for kind in ("train", "unlabelled")),
     }
-    assert set(contents(tmp_path / "splits")) == names
-    folds = read_table(tmp_path / "splits/folds.csv", FOLDS)
+    assert set(contents(layout.splits)) == names
+    folds = read_table(tmp_path / "data/splits/folds.csv", FOLDS)
     assert folds["image_id"].tolist() == [f"img.{index:02}" for index in range(30)]
     assert (folds.groupby("patient")["fold"].nunique() == 1).all()
-    assert (tmp_path / "splits/excluded.csv").read_text() == "image_id,patient,reason\n"
+    assert (tmp_path / "data/splits/excluded.csv").read_text() == "image_id,patient,reason\n"
     for fold in range(3):
-        manifest = read_table(tmp_path / f"splits/train_fold{fold}.csv", MANIFEST)
+        manifest = read_table(tmp_path / f"data/splits/train_fold{fold}.csv", MANIFEST)
         outside = set(folds["image_id"][~folds["fold"].isin(["test", str(fold)])])
         assert set(manifest["image_id"]) == outside
     assert metrics["images"] == 30
@@ -84,31 +88,31 @@ def test_outputs_and_figures(tmp_path):
 
 @pytest.mark.parametrize("shuffle", [1, 2])
 def test_same_bytes_for_any_order_of_rows(tmp_path, shuffle):
-    first, second = tmp_path / "a", tmp_path / "b"
-    run(first, write_dataset(first))
-    run(second, write_dataset(second, shuffle=shuffle))
-    assert contents(first / "splits") == contents(second / "splits")
-    assert (first / "split.json").read_bytes() == (second / "split.json").read_bytes()
+    first, second = write_dataset(tmp_path / "a"), write_dataset(tmp_path / "b", shuffle=shuffle)
+    run(first)
+    run(second)
+    assert contents(first.splits) == contents(second.splits)
+    assert first.split_counts.read_bytes() == second.split_counts.read_bytes()
 
 
 def test_fresh_patient_ids_are_warned_of(tmp_path, caplog):
-    paths = write_dataset(tmp_path)
-    metadata = read_table(paths["metadata"], METADATA)
-    write_table(paths["metadata"], metadata.assign(patient_id=metadata["image_id"]), METADATA)
+    layout = write_dataset(tmp_path)
+    metadata = read_table(layout.metadata, METADATA)
+    write_table(layout.metadata, metadata.assign(patient_id=metadata["image_id"]), METADATA)
     with caplog.at_level(logging.WARNING):
-        metrics = run(tmp_path, paths)
+        metrics = run(layout)
     assert "grouping by patient protects nothing" in metrics["warnings"][0]
     assert "give split.patient_map" in caplog.text
     assert metrics["leak"]["plain_image_split"] == {"images": 0.0, "positives": 0.0}
 
 
 def test_patient_map(tmp_path):
-    paths = write_dataset(tmp_path)
+    layout = write_dataset(tmp_path)
     # img.29 is not in the map, img.30 is not annotated.
     rows = [f"img.{index:02},{index // 2:08}_000.png" for index in range(31) if index != 29]
     (tmp_path / "map.csv").write_text("\n".join(["Kaggle_ID,NIH_ID", *rows, "other,00000001_000.png"]))
-    metrics = run(tmp_path, paths, folds=2, patient_map=str(tmp_path / "map.csv"))
-    folds = read_table(tmp_path / "splits/folds.csv", FOLDS).set_index("image_id")
+    metrics = run(layout, folds=2, patient_map=str(tmp_path / "map.csv"))
+    folds = read_table(tmp_path / "data/splits/folds.csv", FOLDS).set_index("image_id")
     assert (folds["fold"].to_numpy()[:28:2] == folds["fold"].to_numpy()[1:28:2]).all()
     assert folds.loc["img.07", "patient"] == "image:img.06"
     assert metrics["patients"] == 16
@@ -121,13 +125,13 @@ def test_patient_map(tmp_path):
 
 
 def test_test_list_keeps_its_patients_out_of_training(tmp_path):
-    paths = write_dataset(tmp_path)
+    layout = write_dataset(tmp_path)
     # Patients p0 to p5 have two images: img.00 and img.24, ... Listed: one of p0's, both of p1's, p20's only one.
     (tmp_path / "test.txt").write_text("img.00\nimg.01\nimg.25\nimg.20\n")
-    metrics = run(tmp_path, paths, test_list=str(tmp_path / "test.txt"))
-    folds = read_table(tmp_path / "splits/folds.csv", FOLDS)
+    metrics = run(layout, test_list=str(tmp_path / "test.txt"))
+    folds = read_table(tmp_path / "data/splits/folds.csv", FOLDS)
     assert set(folds["image_id"][folds["fold"] == "test"]) == {"img.00", "img.01", "img.25", "img.20"}
-    excluded = (tmp_path / "splits/excluded.csv").read_text()
+    excluded = (tmp_path / "data/splits/excluded.csv").read_text()
     assert excluded == "image_id,patient,reason\nimg.24,p0,patient is in split.test_list\n"
     assert "img.24" not in set(folds["image_id"])
     assert metrics["excluded"] == 1
@@ -135,16 +139,16 @@ def test_test_list_keeps_its_patients_out_of_training(tmp_path):
 
 
 def test_more_positives_than_wanted_are_stated(tmp_path):
-    metrics = run(tmp_path, write_dataset(tmp_path), positive_share=0.1)
+    metrics = run(write_dataset(tmp_path), positive_share=0.1)
     assert "positives are more than split.positive_share = 0.1" in metrics["warnings"][0]
     assert metrics["manifests"]["fold0"]["copies"] == 0
 
 
 def test_bad_tables_lose_nothing(tmp_path):
-    paths = write_dataset(tmp_path)
-    run(tmp_path, paths)
-    before = contents(tmp_path / "splits")
-    annotations = read_table(paths["annotations"], ANNOTATIONS)
+    layout = write_dataset(tmp_path)
+    run(layout)
+    before = contents(layout.splits)
+    annotations = read_table(layout.annotations, ANNOTATIONS)
     twice = pd.concat([annotations, annotations.iloc[:1]])
     foreign = annotations.assign(image_id=annotations["image_id"].replace("img.03", "elsewhere"))
     for frame, message in (
@@ -153,26 +157,25 @@ def test_bad_tables_lose_nothing(tmp_path):
         (annotations.assign(annotated=0), "no annotated image"),
         (annotations.assign(pneumothorax=pd.NA), "one without a label"),
     ):
-        write_table(paths["annotations"], frame, ANNOTATIONS)
+        write_table(layout.annotations, frame, ANNOTATIONS)
         with pytest.raises(DataError, match=message):
-            run(tmp_path, paths)
-    assert contents(tmp_path / "splits") == before
+            run(layout)
+    assert contents(layout.splits) == before
 
 
 def test_materialized_pairs(tmp_path):
-    paths = write_dataset(tmp_path)
+    layout = write_dataset(tmp_path)
     augment = augment_params(online="horizontal_flip")  # differs by epoch, so it must not be in the files
     run(
-        tmp_path,
-        paths,
+        layout,
         materialize=True,
         augmentations=["horizontal_flip", "elastic"],
         train_folds=[1],
         augment=augment,
     )
-    folder = tmp_path / "splits/materialized"
+    folder = tmp_path / "data/splits/materialized"
     assert [path.name for path in folder.iterdir()] == ["fold1"]
-    manifest = read_table(tmp_path / "splits/train_fold1.csv", MANIFEST)
+    manifest = read_table(tmp_path / "data/splits/train_fold1.csv", MANIFEST)
     names = {f"{row.image_id}__{row.copy}.png" for row in manifest.itertuples()}
     assert {path.name for path in (folder / "fold1/images").iterdir()} == names
     assert {path.name for path in (folder / "fold1/masks").iterdir()} == names
@@ -180,13 +183,13 @@ def test_materialized_pairs(tmp_path):
     for row in manifest.itertuples():
         image = read_png(folder / f"fold1/images/{row.image_id}__{row.copy}.png")
         mask = read_png(folder / f"fold1/masks/{row.image_id}__{row.copy}.png")
-        original = read_png(paths["images"] / f"{row.image_id}.png")
+        original = read_png(layout.images / f"{row.image_id}.png")
         assert set(np.unique(mask)) == ({0, 255} if row.pneumothorax else {0})
         if row.augmentation != "elastic":
             step = -1 if row.augmentation == "horizontal_flip" else 1
             np.testing.assert_array_equal(image, original[:, ::step])
             if row.pneumothorax:
-                np.testing.assert_array_equal(mask, read_png(paths["masks"] / f"{row.image_id}.png")[:, ::step])
+                np.testing.assert_array_equal(mask, read_png(layout.masks / f"{row.image_id}.png")[:, ::step])
         seen[row.augmentation, row.pneumothorax] += 1
     assert len(seen) == 6
 
@@ -197,25 +200,24 @@ def test_materialized_by_any_number_of_processes(tmp_path, monkeypatch):
     folders = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        run(folder, write_dataset(folder), materialize=True, workers=workers)
-        folders.append(contents(folder / "splits"))
+        run(write_dataset(folder), materialize=True, workers=workers)
+        folders.append(contents(folder / "data/splits"))
     assert folders[0] == folders[1]
 
 
 def test_contact_sheet(tmp_path):
-    paths = write_dataset(tmp_path)
-    run(tmp_path, paths)
+    layout = write_dataset(tmp_path)
+    run(layout)
     sheet = cv2.imdecode(
-        np.frombuffer((tmp_path / "splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
+        np.frombuffer((tmp_path / "data/splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
     )
     assert sheet.shape == (1474, 1648, 3)  # 19 tiles in four rows
     amber = (sheet == (0, 176, 255)).all(axis=2)
     tiles = [amber[58 + row * 354 :][:354, 8 + column * 328 :][:, :328] for row in range(3) for column in range(5)]
     assert all(tile.sum() > 300 for tile in tiles)  # an outline in each
-    other = write_dataset(tmp_path / "real", phantom=0)
-    run(tmp_path / "real", other)
+    run(write_dataset(tmp_path / "real", phantom=0))
     plain = cv2.imdecode(
-        np.frombuffer((tmp_path / "real/splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
+        np.frombuffer((tmp_path / "real/data/splits/augmentations.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR
     )
     differing = np.argwhere((sheet != plain).any(axis=2))
     assert differing[:, 0].max() < 36  # the heading alone: "(phantom data)"
@@ -223,13 +225,11 @@ def test_contact_sheet(tmp_path):
 
 
 def test_contact_sheet_shows_each_recipe_by_itself(tmp_path):
-    paths = write_dataset(tmp_path)
+    layout = write_dataset(tmp_path)
     sheets = []
     for online in (None, "horizontal_flip"):
-        sheet = tmp_path / f"{online}.png"
-        where = (sheet, "img.03", paths["images"], paths["masks"])
-        write_contact_sheet(*where, augment_params(online=online), seed=1, phantom=True)
-        sheets.append(cv2.imread(str(sheet)))
+        write_contact_sheet(layout, "img.03", augment_params(online=online), seed=1, phantom=True)
+        sheets.append(cv2.imread(str(layout.splits / "augmentations.png")))
     differing = np.argwhere((sheets[0] != sheets[1]).any(axis=2))
     assert differing[:, 0].min() >= 36  # the second line of the heading names the other
     assert differing[:, 0].max() < 58
@@ -253,14 +253,14 @@ def test_example_is_at_the_upper_quartile():
 
 
 def test_16_bit_images_and_other_sizes(tmp_path):
-    paths = write_dataset(tmp_path, side_px=40)
-    for path in paths["images"].iterdir():
+    layout = write_dataset(tmp_path, side_px=40)
+    for path in layout.images.iterdir():
         image = read_png(path).astype(np.uint16) * 257
         cv2.imwrite(str(path), cv2.resize(image, (30, 20), interpolation=cv2.INTER_NEAREST))
-    run(tmp_path, paths, materialize=True, augmentations=["gamma"])
-    one = next((tmp_path / "splits/materialized/fold0/masks").iterdir())
+    run(layout, materialize=True, augmentations=["gamma"])
+    one = next((tmp_path / "data/splits/materialized/fold0/masks").iterdir())
     assert read_png(one).shape == (20, 30)
-    assert read_png(tmp_path / "splits/materialized/fold0/images" / one.name).dtype == np.uint8
+    assert read_png(tmp_path / "data/splits/materialized/fold0/images" / one.name).dtype == np.uint8
 
 
 def test_seed_of_a_row_depends_on_each_part():
@@ -271,7 +271,7 @@ def test_seed_of_a_row_depends_on_each_part():
 def test_stage_script(tmp_path, monkeypatch):
     from stages import split as stage
 
-    write_dataset(tmp_path / "data")
+    write_dataset(tmp_path)
     monkeypatch.chdir(tmp_path)
     runtime = SimpleNamespace(workers=1)
     stage.work(SimpleNamespace(split=split_params(), augment=augment_params(), runtime=runtime))
@@ -288,15 +288,14 @@ def test_real_tables_with_nih_patients(real, tmp_path, monkeypatch):
     areas = rows.groupby("ImageId")["area_px"].sum()
     labels = pd.DataFrame({"image_id": areas.index, "annotated": 1, "area_px": areas.to_numpy()})
     labels = labels.assign(pneumothorax=(labels["area_px"] > 0).astype(int), area_fraction=labels["area_px"] / 2**20)
-    write_table(tmp_path / "annotations.csv", labels, ANNOTATIONS)
+    layout = Layout(tmp_path)
+    write_table(layout.annotations, labels, ANNOTATIONS)
     view = np.where(np.arange(len(labels)) % 5 < 2, "AP", "PA")
     described = pd.DataFrame({"image_id": areas.index, "patient_id": areas.index, "view_position": view, "phantom": 0})
-    write_table(tmp_path / "metadata.csv", described, METADATA)
+    write_table(layout.metadata, described, METADATA)
     monkeypatch.setattr(splitting, "_write_pictures", lambda *_: None)
-    paths = {name: tmp_path / name for name in ("images", "masks", "out")} | {"metrics": tmp_path / "split.json"}
-    paths |= {name: tmp_path / f"{name}.csv" for name in ("metadata", "annotations")}
     params = {"folds": 4, "test_fraction": 0.2, "patient_map": str(real / "siim-tables/nih_id.csv")}
-    metrics = run(tmp_path, paths, **params)
+    metrics = run(layout, **params)
     assert (metrics["images"], metrics["positives"], metrics["patients"]) == (12047, 2669, 6171)
     assert metrics["most_images_of_a_patient"] == 61
     assert metrics["images_of_shared_patients"] == 7828
@@ -307,7 +306,7 @@ def test_real_tables_with_nih_patients(real, tmp_path, monkeypatch):
         assert part["positives"] == pytest.approx(2669 / 5, abs=3)
         assert part["mask_area_median_px"] == pytest.approx(8700, rel=0.06)
     # The plain split's leak against scikit-learn's own.
-    folds = read_table(tmp_path / "out/folds.csv", FOLDS)
+    folds = read_table(layout.folds, FOLDS)
     table = folds.merge(labels, on="image_id")
     plain = np.zeros(len(table), int)
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table
 
 NOT_RECORDED = "not recorded"
@@ -22,12 +21,11 @@ LABELS = {
 _ANNOTATIONS: Columns = {**ANNOTATIONS, "status": "text"}
 
 
-def read_cases(metadata_path: Path, annotations_path: Path, max_age_years: int) -> pd.DataFrame:
+def read_cases(layout: Layout, max_age_years: int) -> pd.DataFrame:
     """Join metadata and annotations.
 
     Args:
-        metadata_path: metadata.csv.
-        annotations_path: annotations.csv, with column status.
+        layout: its metadata, and its annotations with column status.
         max_age_years: an age above it, or below 0, is a mistake.
 
     Returns:
@@ -38,13 +36,13 @@ def read_cases(metadata_path: Path, annotations_path: Path, max_age_years: int) 
     Raises:
         DataError: a file cannot be used, or the two do not speak of the same images.
     """
-    metadata = read_table(metadata_path, METADATA)
-    annotations = read_table(annotations_path, _ANNOTATIONS)
+    metadata = read_table(layout.metadata, METADATA)
+    annotations = read_table(layout.annotations, _ANNOTATIONS)
     if sorted(metadata["image_id"]) != sorted(annotations["image_id"]) or metadata["image_id"].duplicated().any():
-        raise DataError(f"{annotations_path} and {metadata_path} do not list the same images; run dvc repro masks")
+        raise DataError(f"{layout.annotations} and {layout.metadata} do not list the same images; run dvc repro masks")
     unknown = set(annotations["status"]) - set(LABELS)
     if unknown:
-        raise DataError(f"{annotations_path}: status {min(unknown)!r} is none of {', '.join(LABELS)}")
+        raise DataError(f"{layout.annotations}: status {min(unknown)!r} is none of {', '.join(LABELS)}")
     cases = metadata.merge(annotations, on="image_id", validate="one_to_one").sort_values("image_id", ignore_index=True)
     cases["label"] = cases["status"].map(LABELS)
     for name in ("sex", "view_position"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from pneumoseg.config.extract import ExtractParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.external.sites import named
 from pneumoseg.extract.extraction import extract
-from pneumoseg.masks.merging import STATUS, write_masks
+from pneumoseg.masks.mask_files import STATUS, write_masks
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, read_table, write_table
@@ -22,23 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 def extract_site(
-    site: Layout,
-    source: DataParams,
-    images: Path,
-    metadata_csv: Path,
-    extract_params: ExtractParams,
-    masks_params: MasksParams,
-    workers: int | None,
+    site: Layout, data: DataParams, extract_params: ExtractParams, masks_params: MasksParams, workers: int | None
 ) -> None:
     """Do for a set what extract and masks do for data.root; then compare its radiographs with those of data.root.
 
     Every annotated image becomes a test image (``site.folds``).
 
     Args:
-        site: where to write.
-        source: the set's DICOM files and table of annotations.
-        images: data/images.
-        metadata_csv: data/metadata.csv.
+        site: where to write; images and metadata of ``site.main`` are read.
+        data: the set of evaluate.external.
         extract_params: section extract.
         masks_params: section masks.
         workers: processes and threads; None one a core. No output depends on it.
@@ -47,44 +38,27 @@ def extract_site(
         DataError: as in extract and write_masks, or no image of the set is annotated.
     """
     with named(site.name):
-        extract(
-            root=Path(source.root),
-            images=site.images,
-            metadata=site.metadata,
-            rejected=site.rejected,
-            metrics=site.extract_counts,
-            params=extract_params,
-            workers=workers,
-        )
-        write_masks(
-            annotations_csv=Path(source.annotations),
-            metadata_csv=site.metadata,
-            masks_dir=site.masks,
-            annotations_out=site.annotations,
-            rejected_out=site.rejected_annotations,
-            metrics_out=site.masks_counts,
-            params=masks_params,
-            workers=workers,
-        )
-        folds = _all_test(site, source)
+        extract(site, data, extract_params, workers)
+        write_masks(site, data, masks_params, workers)
+        folds = _all_test(site, data)
     write_table(site.folds, folds, FOLDS)
-    others = read_table(metadata_csv, METADATA)["image_id"]
-    similar = find_similar(site.images, list(folds["image_id"]), images, list(others), workers)
+    others = read_table(site.main.metadata, METADATA)["image_id"]
+    similar = find_similar(site.images, list(folds["image_id"]), site.main.images, list(others), workers)
     write_table(site.similar, similar, SIMILAR)
     if len(similar):
         found = similar["image_id"].nunique()
         logger.warning("external set %s: data.root has %d of its radiographs, see %s", site.name, found, site.similar)
 
 
-def _all_test(site: Layout, source: DataParams) -> pd.DataFrame:
+def _all_test(site: Layout, data: DataParams) -> pd.DataFrame:
     """The table FOLDS of the set's annotated images; the patient is empty where PatientID is."""
     annotations = read_table(site.annotations, ANNOTATIONS)
     annotated = annotations.loc[annotations["annotated"] == 1, "image_id"]
     if annotated.empty:
         rejected = int((annotations[STATUS] == "rejected").sum())
         raise DataError(
-            f"none of its {len(annotations)} images is annotated ({rejected} have a row in {source.annotations} that "
-            f"cannot be used, see {site.data / 'rejected_annotations.csv'}), so nothing can be measured on it; mend "
+            f"none of its {len(annotations)} images is annotated ({rejected} have a row in {data.annotations} that "
+            f"cannot be used, see {site.rejected_annotations}), so nothing can be measured on it; mend "
             "the table, or take the set out of evaluate.external"
         )
     metadata = read_table(site.metadata, METADATA).set_index("image_id")

@@ -12,12 +12,14 @@ from typing import Any
 import pandas as pd
 from pydicom import uid
 
+from pneumoseg.config.data import DataParams
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.extract.jobs import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
 from pneumoseg.radiographs.rules import FLAGS, JUNK, REFUSALS
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
 from pneumoseg.sources.candidates import find_candidates
@@ -25,23 +27,12 @@ from pneumoseg.sources.candidates import find_candidates
 _LOGGER = logging.getLogger(__name__)
 
 
-def extract(
-    root: Path,
-    images: Path,
-    metadata: Path,
-    rejected: Path,
-    metrics: Path,
-    params: ExtractParams,
-    workers: int | None,
-) -> None:
-    """Turn all radiographs below a folder into PNGs and tables; the same for any number of workers.
+def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: int | None) -> None:
+    """Turn all radiographs of a source into PNGs and tables; the same for any number of workers.
 
     Args:
-        root: data.root.
-        images: the folder of PNGs, emptied first; one ``<image_id>.png`` each.
-        metadata: the table of tables.METADATA, sorted by image_id.
-        rejected: the table of tables.REJECTED, sorted by source.
-        metrics: a JSON file of counts.
+        layout: images (emptied first), metadata, rejected and extract_counts are written.
+        data: section data, or a set of evaluate.external.
         params: section extract.
         workers: processes; 0 none, None one for each core.
 
@@ -50,21 +41,23 @@ def extract(
         ParameterError: extract.scheduler or the key of patient ids cannot be used.
     """
     key = hash_key()
+    root = layout.root / data.root
     paths = find_candidates(root)
     check_scheduler(params.scheduler)  # before anything is deleted
     # Absolute, because the workers of a cluster have folders of their own.
-    job = Job(root.absolute(), fresh_dir(images).absolute(), params, key)
+    job = Job(root.absolute(), fresh_dir(layout.images).absolute(), params, key)
     files = [path.absolute() for path in paths]
     work, lost = partial(extract_one, job), partial(crashed, job)
-    outcomes = _settle_shared_ids(run_all(work, files, lost, workers, "extract", params.scheduler, "file"), images)
+    outcomes = run_all(work, files, lost, workers, "extract", params.scheduler, "file")
+    outcomes = _settle_shared_ids(outcomes, layout.images)
     kept = [outcome for outcome in outcomes if outcome.row is not None]
     refused = [outcome for outcome in outcomes if outcome.row is None]
     rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
-    write_table(metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
+    write_table(layout.metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
-    write_table(rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
-    write_json(metrics, _count(kept, refused, key))
-    _judge(root, rejected, kept, refused, params.max_rejected_fraction)
+    write_table(layout.rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
+    write_json(layout.extract_counts, _count(kept, refused, key))
+    _judge(root, layout.rejected, kept, refused, params.max_rejected_fraction)
 
 
 def _settle_shared_ids(outcomes: Sequence[Outcome], images: Path) -> list[Outcome]:

@@ -25,6 +25,7 @@ from pneumoseg.phantom.rendering import render
 from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, fresh_dir
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import available_cores, run_all
 
 TRAINING_FOLDER = "dicom-images-train"
@@ -63,18 +64,18 @@ def render_phantom(params: PhantomParams, index: int) -> Phantom:
     return Phantom(image, mask, case)
 
 
-def generate(root: Path, params: PhantomParams, workers: int | None) -> None:
-    """Write a phantom set; ``root`` is emptied first.
+def generate(layout: Layout, params: PhantomParams, workers: int | None) -> None:
+    """Write a phantom set.
 
     Args:
-        root: folder for dicom-images-train/, stage_2_images/ and train-rle.csv.
+        layout: phantom, emptied first, is the folder for dicom-images-train/, stage_2_images/ and train-rle.csv.
         params: section phantom.
         workers: processes; None for one a core, 0 for none beside this one. They change no byte.
 
     Raises:
         DataError: a process died twice on the same image.
     """
-    fresh_dir(root)
+    root = fresh_dir(layout.phantom)
     cases = plan_cohort(params)
     if workers is None:
         workers = min(available_cores(), -(-len(cases) // _IMAGES_A_PROCESS))

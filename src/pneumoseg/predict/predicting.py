@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +70,6 @@ def predict(
         DataError: a model or an image is missing or damaged, or a member has seen an image that figures are made of.
         ParameterError: a network cannot take one of the scales.
     """
-    remove_stale_folds(models, curves, train_folds)
     own = Own({fold: models / f"fold{fold}" for fold in train_folds}, split or folds)
     members = find_members(params.members, own, repository)
     annotated = read_table(annotations, ANNOTATIONS)
@@ -106,22 +103,6 @@ def _panels(members: Sequence[Member], patients: Mapping[str, str] | None) -> li
         trained = tuple(sorted(member.folders))
         panels.append(Panel(member.name, trained, Judges(member.pool, trained, families)))
     return panels
-
-
-def remove_stale_folds(models: Path, curves: Path, train_folds: Sequence[int]) -> None:
-    """Remove models and curves of folds that are no longer in split.train_folds.
-
-    DVC hashes each of the two folders as one dependency: what an earlier experiment left there would make dvc.lock
-    differ from a clean run's. The models stay in DVC's cache, the curves in git.
-    """
-    wanted = {f"fold{fold}" for fold in train_folds}
-    for path in sorted([*models.glob("fold*"), *curves.glob("fold*")]):
-        if re.fullmatch(r"fold\d+", path.stem) and path.stem not in wanted:
-            logger.info("%s is not of split.train_folds: removed from the workspace", path)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
 
 
 def _predict_tasks(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pneumoseg.augment import Augmenter
 from pneumoseg.config.augment import NONE, AugmentParams
 from pneumoseg.shared.files import write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.split.materialized import row_seed
 from pneumoseg.split.pairs import load_pair
 
@@ -36,23 +35,19 @@ def choose_example(images: pd.DataFrame) -> str:
     return str(positives["image_id"].iloc[(3 * (len(positives) - 1) + 2) // 4])
 
 
-def write_contact_sheet(
-    path: Path, image_id: str, images: Path, masks: Path, params: AugmentParams, seed: int, phantom: bool
-) -> None:
-    """Write a PNG with one tile for ``none`` and for each of augment.recipes.
+def write_contact_sheet(layout: Layout, image_id: str, params: AugmentParams, seed: int, phantom: bool) -> None:
+    """Write augmentations.png with one tile for ``none`` and for each of augment.recipes.
 
     Each recipe is shown by itself: under augment.online, which training adds to every one, none could be told apart.
 
     Args:
-        path: the PNG to write.
-        image_id: a positive image.
-        images: folder of PNG images.
-        masks: folder of PNG masks.
+        layout: images and masks are read; the sheet lies in splits.
+        image_id: a positive image with a mask.
         params: section augment.
         seed: split.seed.
         phantom: whether the image is a phantom; the heading then says so.
     """
-    image, mask = load_pair(images, masks, image_id, _TILE_PX)
+    image, mask = load_pair(layout, image_id, _TILE_PX)
     augmenter = Augmenter(params)
     names = (NONE, *params.recipes)
     rows = -(-len(names) // _COLUMNS)
@@ -70,7 +65,7 @@ def write_contact_sheet(
         tile = outlined(*augmenter(name, image, mask, row_seed(seed, image_id, name, 1), online=False))
         draw.text((left, top + 2), name, _INK_RGB, ImageFont.load_default(17))
         sheet.paste(Image.fromarray(tile), (left, top + _CAPTION_PX))
-    write_png(path, np.asarray(sheet))
+    write_png(layout.splits / "augmentations.png", np.asarray(sheet))
 
 
 def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

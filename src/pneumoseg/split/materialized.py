@@ -11,6 +11,7 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config.augment import AugmentParams
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import available_cores, run_all
 from pneumoseg.split.pairs import load_pair
 
@@ -18,13 +19,7 @@ _FEW = 64  # rows for which starting processes costs more than it brings
 
 
 def materialize(
-    manifest: pd.DataFrame,
-    images: Path,
-    masks: Path,
-    out: Path,
-    augment_params: AugmentParams,
-    seed: int,
-    workers: int | None,
+    layout: Layout, fold: int, manifest: pd.DataFrame, augment_params: AugmentParams, seed: int, workers: int | None
 ) -> None:
     """Write images/<image_id>__<copy>.png and masks/<image_id>__<copy>.png for every row of a manifest.
 
@@ -33,10 +28,9 @@ def materialize(
     copy and recipe alone: it is one example, not the draw of any epoch of training.
 
     Args:
+        layout: images and masks are read; both folders lie in splits/materialized/fold<k>, emptied first.
+        fold: k.
         manifest: columns image_id, augmentation, copy.
-        images: folder of PNG images.
-        masks: folder of PNG masks.
-        out: a folder, emptied first.
         augment_params: section augment.
         seed: split.seed.
         workers: processes; 0 or 1: none but this one, None: one for each core. The files are the same.
@@ -44,12 +38,12 @@ def materialize(
     Raises:
         DataError: an image is missing or damaged, or a process died twice on the same one.
     """
-    fresh_dir(out)
+    out = fresh_dir(layout.splits / f"materialized/fold{fold}")
     (out / "images").mkdir()
     (out / "masks").mkdir()
     augmenter = Augmenter(augment_params.model_copy(update={"online": None}))
     rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
-    task = _Task(augmenter, images, masks, out, seed)
+    task = _Task(augmenter, layout, out, seed)
     count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
     run_all(task, rows, _crashed, count if count > 1 else 0, "augmented pairs")
 
@@ -63,12 +57,12 @@ def _crashed(row: tuple[str, str, int]) -> None:
 class _Task:
     """One row; a class and not a closure, so that it can go to another process."""
 
-    def __init__(self, augmenter: Augmenter, images: Path, masks: Path, out: Path, seed: int) -> None:
-        self._augmenter, self._images, self._masks, self._out, self._seed = augmenter, images, masks, out, seed
+    def __init__(self, augmenter: Augmenter, layout: Layout, out: Path, seed: int) -> None:
+        self._augmenter, self._layout, self._out, self._seed = augmenter, layout, out, seed
 
     def __call__(self, row: tuple[str, str, int]) -> None:
         image_id, recipe, copy = row
-        image, mask = load_pair(self._images, self._masks, image_id, None)
+        image, mask = load_pair(self._layout, image_id, None)
         image, mask = self._augmenter(recipe, image, mask, row_seed(self._seed, image_id, recipe, copy))
         write_png(self._out / "images" / f"{image_id}__{copy}.png", image)
         write_png(self._out / "masks" / f"{image_id}__{copy}.png", np.where(mask > 127, 255, 0).astype(np.uint8))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.shared.files import read_png
+from pneumoseg.shared.layout import Layout
 
 
-def load_pair(
-    images: Path, masks: Path, image_id: str, side_px: int | None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def load_pair(layout: Layout, image_id: str, side_px: int | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read one image and its mask, all zero where it has no file in masks.
 
     Args:
-        images: folder of PNG images, 8 or 16 bit.
-        masks: folder of PNG masks, 0 and 255, of any size.
+        layout: holds images, 8 or 16 bit, and masks, 0 and 255, of any size.
         image_id: names both files.
         side_px: both become side_px x side_px; None: both have the size of the image's PNG.
 
@@ -28,12 +24,12 @@ def load_pair(
     Raises:
         DataError: the image is missing, or a file is damaged.
     """
-    image = read_png(images / f"{image_id}.png")
+    image = read_png(layout.images / f"{image_id}.png")
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
     height, width = (side_px, side_px) if side_px else image.shape
     image = _resize(image, height, width)
-    path = masks / f"{image_id}.png"
+    path = layout.masks / f"{image_id}.png"
     mask = read_png(path) if path.exists() else np.zeros(image.shape, np.uint8)
     return image, _resize(mask, height, width)
 

@@ -12,9 +12,15 @@ from pneumoseg.config.augment import AugmentParams
 from pneumoseg.config.split import SplitParams
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.leftovers import remove_stale_folds
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, UNLABELLED, Columns, read_table, write_table
 from pneumoseg.split.contact_sheet import choose_example, write_contact_sheet
-from pneumoseg.split.description import (
+from pneumoseg.split.folds import EXCLUDED, TEST, make_folds, read_test_list
+from pneumoseg.split.manifest import training_manifest
+from pneumoseg.split.materialized import materialize
+from pneumoseg.split.patients import Patients, find_patients
+from pneumoseg.split.split_figures import (
     area_px,
     count_patients,
     describe_manifest,
@@ -22,39 +28,20 @@ from pneumoseg.split.description import (
     find_warnings,
     leak,
 )
-from pneumoseg.split.folds import EXCLUDED, TEST, make_folds, read_test_list
-from pneumoseg.split.manifest import training_manifest
-from pneumoseg.split.materialized import materialize
-from pneumoseg.split.patients import Patients, find_patients
 
 EXCLUDED_TABLE: Columns = {"image_id": "text", "patient": "text", "reason": "text"}
 
 logger = logging.getLogger(__name__)
 
 
-def split(
-    metadata: Path,
-    annotations: Path,
-    images: Path,
-    masks: Path,
-    out: Path,
-    metrics: Path,
-    params: SplitParams,
-    augment_params: AugmentParams,
-    workers: int | None,
-) -> None:
+def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, workers: int | None) -> None:
     """Divide the annotated images and write folds.csv, excluded.csv, train_fold<k>.csv and augmentations.png.
 
     Beside each manifest, unlabelled_fold<k>.csv lists the images without annotation that a network of this fold may
-    learn from.
+    learn from. Models and curves of folds that are no longer trained are removed.
 
     Args:
-        metadata: data/metadata.csv.
-        annotations: data/annotations.csv.
-        images: folder of PNG images.
-        masks: folder of PNG masks.
-        out: data/splits, written anew.
-        metrics: metrics/split.json.
+        layout: images, masks, metadata and annotations are read; splits and split_counts are written.
         params: section split.
         augment_params: section augment.
         workers: processes that write materialised pairs; changes no file.
@@ -62,12 +49,12 @@ def split(
     Raises:
         DataError: a table is missing or contradicts another, or too few patients for so many folds.
     """
-    table, patients = load_images(metadata, annotations, params)
-    described = read_table(metadata, METADATA)
+    table, patients = load_images(layout, params)
+    described = read_table(layout.metadata, METADATA)
     known = described["image_id"]
     listed = None
     if params.test_list is not None:
-        listed = read_test_list(Path(params.test_list), set(table["image_id"]), set(known))
+        listed = read_test_list(layout.root / params.test_list, set(table["image_id"]), set(known))
     table["fold"] = make_folds(table, params, listed)
     by_image = make_folds(table.assign(patient=table["image_id"]), params, listed)
     manifests = {fold: training_manifest(_pool(table, fold), params, fold) for fold in range(params.folds)}
@@ -75,16 +62,17 @@ def split(
     for warning in warnings:
         logger.warning("warning: %s", warning)
 
-    fresh_dir(out)
+    out = fresh_dir(layout.splits)
+    remove_stale_folds(layout, params.train_folds)
     inside = table["fold"] != EXCLUDED
     write_table(out / "folds.csv", table.loc[inside, list(FOLDS)], FOLDS)
     excluded = table.loc[~inside, ["image_id", "patient"]].assign(reason="patient is in split.test_list")
     write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
-    everybody = find_patients(described, None if params.patient_map is None else Path(params.patient_map)).of_image
+    everybody = find_patients(described, _map_path(layout, params)).of_image
     for fold, manifest in manifests.items():
         write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
         write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(everybody, table, fold), UNLABELLED)
-    _write_pictures(table, manifests, images, masks, out, params, augment_params, workers)
+    _write_pictures(layout, table, manifests, params, augment_params, workers)
     content = {
         "images": len(table),
         "positives": int(table["pneumothorax"].sum()),
@@ -102,28 +90,32 @@ def split(
         "manifests": {f"fold{fold}": describe_manifest(manifest) for fold, manifest in manifests.items()},
         "warnings": warnings,
     }
-    write_json(metrics, content)
+    write_json(layout.split_counts, content)
 
 
-def load_images(metadata: Path, annotations: Path, params: SplitParams) -> tuple[pd.DataFrame, Patients]:
+def _map_path(layout: Layout, params: SplitParams) -> Path | None:
+    return None if params.patient_map is None else layout.root / params.patient_map
+
+
+def load_images(layout: Layout, params: SplitParams) -> tuple[pd.DataFrame, Patients]:
     """The annotated images, sorted by id, with patient, label, area and view; and where the patients are known from.
 
     Raises:
         DataError: an id stands twice, an annotation has no image, or nothing is annotated.
     """
-    described, labelled = read_table(metadata, METADATA), read_table(annotations, ANNOTATIONS)
-    for path, frame in ((metadata, described), (annotations, labelled)):
+    described, labelled = read_table(layout.metadata, METADATA), read_table(layout.annotations, ANNOTATIONS)
+    for path, frame in ((layout.metadata, described), (layout.annotations, labelled)):
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"]
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]} has two rows; run the stage that writes it (dvc repro)")
     lost = sorted(set(labelled["image_id"]) - set(described["image_id"]))
     if lost:
-        raise DataError(f"{annotations}: image {lost[0]} is not in {metadata}; run dvc repro masks")
+        raise DataError(f"{layout.annotations}: image {lost[0]} is not in {layout.metadata}; run dvc repro masks")
     labelled = labelled[labelled["annotated"] == 1]
     if labelled.empty or labelled["pneumothorax"].isna().any():
-        raise DataError(f"{annotations}: no annotated image, or one without a label; check data.annotations")
+        raise DataError(f"{layout.annotations}: no annotated image, or one without a label; check data.annotations")
     table = labelled.merge(described[["image_id", "patient_id", "view_position", "phantom"]], on="image_id")
-    patients = find_patients(table, None if params.patient_map is None else Path(params.patient_map))
+    patients = find_patients(table, _map_path(layout, params))
     table = table.sort_values("image_id", ignore_index=True)
     table["patient"] = table["image_id"].map(patients.of_image)
     table["pneumothorax"] = table["pneumothorax"].astype("int64")
@@ -151,20 +143,17 @@ def _pool(table: pd.DataFrame, fold: int) -> pd.DataFrame:
 
 
 def _write_pictures(
+    layout: Layout,
     table: pd.DataFrame,
     manifests: dict[int, pd.DataFrame],
-    images: Path,
-    masks: Path,
-    out: Path,
     params: SplitParams,
     augment_params: AugmentParams,
     workers: int | None,
 ) -> None:
     example = choose_example(_pool(table, params.train_folds[0]))
     phantom = bool(table.set_index("image_id")["phantom"].eq(1)[example])
-    write_contact_sheet(out / "augmentations.png", example, images, masks, augment_params, params.seed, phantom)
+    write_contact_sheet(layout, example, augment_params, params.seed, phantom)
     if not params.materialize:
         return
     for fold in params.train_folds:
-        folder = out / "materialized" / f"fold{fold}"
-        materialize(manifests[fold], images, masks, folder, augment_params, params.seed, workers)
+        materialize(layout, fold, manifests[fold], augment_params, params.seed, workers)

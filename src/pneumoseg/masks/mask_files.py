@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumoseg.config.data import DataParams
 from pneumoseg.config.masks import MasksParams
-from pneumoseg.masks.counting import summarise
+from pneumoseg.masks.mask_counts import summarise
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, write_json, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
@@ -30,53 +32,43 @@ STATUS = "status"
 _BOX = ("row_min", "column_min", "row_max", "column_max")
 
 
-def write_masks(
-    annotations_csv: Path,
-    metadata_csv: Path,
-    masks_dir: Path,
-    annotations_out: Path,
-    rejected_out: Path,
-    metrics_out: Path,
-    params: MasksParams,
-    workers: int | None,
-) -> None:
+def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: int | None) -> None:
     """Decode and merge all annotations of the images in metadata.csv.
 
     An image is annotated only if each of its rows can be used: with a damaged row, or with ``-1`` beside a mask, its
     truth is not known, so it is neither negative nor partly positive and counts as rejected. All rows of such an image
-    are in ``rejected_out``. The result is the same for any number of workers.
+    are in rejected_annotations. The result is the same for any number of workers.
 
     Args:
-        annotations_csv: annotation table, ImageId and EncodedPixels.
-        metadata_csv: metadata.csv of the extraction; gives each image's size.
-        masks_dir: emptied, then a PNG (H, W) uint8 0/255 for each positive image.
-        annotations_out: annotations.csv, one row for each image of metadata.csv by image_id.
-        rejected_out: every row that cannot be used, with its line and the reason (REJECTED_ROWS).
-        metrics_out: counts of the table as such and of what met an image, JSON.
+        layout: metadata gives each image's size; masks (emptied first: a PNG (H, W) uint8 0/255 for each positive
+            image), annotations (one row for each image of metadata, by image_id), rejected_annotations
+            (REJECTED_ROWS) and masks_counts are written.
+        data: section data, or a set of evaluate.external.
         params: section masks.
         workers: threads that write PNG files; None one a core, 0 none beside the caller's.
 
     Raises:
         DataError: a table cannot be read, no image has a row, or too many rows are rejected.
     """
-    metadata = read_table(metadata_csv, METADATA)
-    sizes = _image_sizes(metadata, metadata_csv)
-    table = read_rows(annotations_csv)
+    metadata = read_table(layout.metadata, METADATA)
+    sizes = _image_sizes(metadata, layout.metadata)
+    annotations = layout.root / data.annotations
+    table = read_rows(annotations)
     images, rejected = group_rows(table, sizes, Size(params.table_size_px, params.table_size_px))
     # First of all, so that it can be looked into when the checks below end the stage.
-    write_table(rejected_out, pd.DataFrame(rejected, columns=list(REJECTED_ROWS)), REJECTED_ROWS)
-    _check_match(table, sizes, annotations_csv, metadata_csv)
-    _check_rejected(table, rejected, params.max_rejected_fraction, annotations_csv, rejected_out)
+    write_table(layout.rejected_annotations, pd.DataFrame(rejected, columns=list(REJECTED_ROWS)), REJECTED_ROWS)
+    _check_match(table, sizes, annotations, layout.metadata)
+    _check_rejected(table, rejected, params.max_rejected_fraction, annotations, layout.rejected_annotations)
 
-    fresh_dir(masks_dir)
+    fresh_dir(layout.masks)
 
     def describe(image_id: str) -> dict[str, Any]:
-        return _describe(image_id, images.get(image_id), sizes[image_id], masks_dir)
+        return _describe(image_id, images.get(image_id), sizes[image_id], layout.masks)
 
     frame = pd.DataFrame(map_threads(describe, sorted(sizes), workers, "masks"))
-    write_table(annotations_out, frame, ANNOTATIONS)
+    write_table(layout.annotations, frame, ANNOTATIONS)
     phantoms = int(metadata["phantom"].fillna(0).sum())
-    write_json(metrics_out, summarise(table, images, rejected, frame, phantoms))
+    write_json(layout.masks_counts, summarise(table, images, rejected, frame, phantoms))
 
 
 def _image_sizes(metadata: pd.DataFrame, path: Path) -> dict[str, Size]:

@@ -13,9 +13,11 @@ from hypothesis.extra import numpy as st_np
 from scipy import ndimage
 
 from pneumoseg.config import parse_params
+from pneumoseg.config.data import DataParams
 from pneumoseg.config.masks import MasksParams
-from pneumoseg.masks.merging import measure, write_masks
+from pneumoseg.masks.mask_files import measure, write_masks
 from pneumoseg.shared.errors import DataError, ParameterError
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.rle import encode
 from pneumoseg.shared.tables import METADATA, write_table
 from pneumoseg.sources.rle_grouping import Size, group_rows
@@ -36,18 +38,18 @@ def run(tmp_path):
         for column, kind in METADATA.items():
             if column not in frame:
                 frame[column] = "" if kind == "text" else None
-        write_table(tmp_path / "metadata.csv", frame.assign(phantom=phantom), METADATA)
+        layout = Layout(tmp_path)
+        write_table(layout.metadata, frame.assign(phantom=phantom), METADATA)
         (tmp_path / "rle.csv").write_text("ImageId, EncodedPixels\n" + table)
-        names = ("annotations.csv", "rejected.csv", "masks.json")
-        outs = [tmp_path / "masks", *(tmp_path / name for name in names)]
-        write_masks(tmp_path / "rle.csv", tmp_path / "metadata.csv", *outs, params, workers)
-        text = {name: (tmp_path / name).read_bytes() for name in names}
+        data = DataParams(root="none", annotations="rle.csv")  # relative to the folder of params.yaml
+        write_masks(layout, data, params, workers)
+        files = (layout.annotations, layout.rejected_annotations, layout.masks_counts, *sorted(layout.masks.iterdir()))
         return SimpleNamespace(
-            cases=pd.read_csv(tmp_path / "annotations.csv", dtype=str, keep_default_na=False).set_index("image_id"),
-            rejected=pd.read_csv(tmp_path / "rejected.csv", keep_default_na=False),
-            metrics=json.loads(text["masks.json"]),
-            masks={path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (tmp_path / "masks").iterdir()},
-            bytes=text | {path.name: path.read_bytes() for path in sorted((tmp_path / "masks").iterdir())},
+            cases=pd.read_csv(layout.annotations, dtype=str, keep_default_na=False).set_index("image_id"),
+            rejected=pd.read_csv(layout.rejected_annotations, keep_default_na=False),
+            metrics=json.loads(layout.masks_counts.read_text()),
+            masks={path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in layout.masks.iterdir()},
+            bytes={path.name: path.read_bytes() for path in files},
         )
 
     return go
@@ -160,7 +162,7 @@ def test_too_many_rejected_rows(run, tmp_path):
         DataError, match=r"2 of 4 rows .* masks\.max_rejected_fraction = 0\.25; the first is line 2: odd"
     ):
         run("a, 1\nb, 0 0\nc, -1\nd, -1\n", sizes, params)
-    assert len(pd.read_csv(tmp_path / "rejected.csv")) == 2
+    assert len(pd.read_csv(Layout(tmp_path).rejected_annotations)) == 2
 
 
 @pytest.mark.parametrize(

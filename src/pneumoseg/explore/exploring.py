@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumoseg.config.explore import ExploreParams
-from pneumoseg.explore.joined import LABELS, NOT_RECORDED, phantom_mark, read_cases
-from pneumoseg.explore.plots import (
+from pneumoseg.explore.data_plots import (
     Look,
     draw_correlation,
     draw_counts,
@@ -19,6 +18,7 @@ from pneumoseg.explore.plots import (
     draw_incidence,
     draw_masks,
 )
+from pneumoseg.explore.joined import LABELS, NOT_RECORDED, phantom_mark, read_cases
 from pneumoseg.explore.statistics import (
     CODING,
     Correlation,
@@ -31,26 +31,24 @@ from pneumoseg.explore.statistics import (
 )
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, fresh_dir, read_png, write_json
+from pneumoseg.shared.layout import Layout
 
 #: Views whose masks can be laid over each other.
 _FRONTAL = ("AP", "PA", NOT_RECORDED)
 
 
-def explore(metadata: Path, annotations: Path, masks: Path, out: Path, params: ExploreParams) -> None:
-    """Write tables (CSV), figures (PNG) and summary.json to ``out``, which is emptied first.
+def explore(layout: Layout, params: ExploreParams) -> None:
+    """Write counts, incidence, masks, heat_map and correlation, each as a figure and as its table, and summary.json.
 
     Args:
-        metadata: metadata.csv.
-        annotations: annotations.csv.
-        masks: folder of the masks, a PNG for each image with pneumothorax.
-        out: counts, incidence, masks, heat_map and correlation, each as a figure and as its table.
+        layout: metadata, annotations and masks are read; explore is emptied and written.
         params: section explore.
 
     Raises:
         DataError: a file is missing, or the files do not belong together.
     """
-    cases = read_cases(metadata, annotations, params.max_age_years)
-    shares, n = mean_coverage(cases, masks, params.heat_map_bins)
+    cases = read_cases(layout, params.max_age_years)
+    shares, n = mean_coverage(cases, layout.masks, params.heat_map_bins)
     others = int((cases["pneumothorax"] == 1).sum()) - n
     counts = count_images(cases, params.confidence)
     incidence = incidence_by_age(cases, params.age_band_years, params.confidence)
@@ -59,7 +57,7 @@ def explore(metadata: Path, annotations: Path, masks: Path, out: Path, params: E
     correlation = correlate(cases)
     summary = summarise(cases, shares, correlation)
 
-    fresh_dir(out)
+    out = fresh_dir(layout.explore)
     look = Look(params.figure_dpi, phantom_mark(cases), params.confidence)
     phantom = int(bool(look.mark))
     tables = {

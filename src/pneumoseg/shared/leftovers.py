@@ -1,0 +1,38 @@
+"""What earlier experiments left of folds and external sets that params.yaml no longer names.
+
+DVC keeps outputs of stages that are gone from its matrix, and hashes the folders that hold them as one dependency, so
+that leftovers would make dvc.lock differ from a clean run's. Each is removed by the stage that reads the list of names
+and reads nothing below the folder; models stay in DVC's cache, figures in git, if they were committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Container, Sequence
+
+from pneumoseg.shared.layout import Layout
+
+logger = logging.getLogger(__name__)
+
+
+def remove_stale_folds(layout: Layout, train_folds: Sequence[int]) -> None:
+    """Remove models and curves of folds that are not in split.train_folds; by stage split."""
+    wanted = {f"fold{fold}" for fold in train_folds}
+    for path in sorted([*layout.models.glob("fold*"), *layout.training.glob("fold*")]):
+        if re.fullmatch(r"fold\d+", path.stem) and path.stem not in wanted:
+            logger.info("%s is not of split.train_folds: removed from the workspace", path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_stale_sites(layout: Layout, external: Container[str]) -> None:
+    """Remove figures of sets that are not in evaluate.external; by stage evaluate. Files beside them stay."""
+    folder = layout.metrics / "external"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and path.name not in external:
+            logger.info("%s is of no set in evaluate.external: removed from the workspace", path)
+            shutil.rmtree(path)
