@@ -129,9 +129,9 @@ def test_old_names_count_and_removed_keys_only_where_they_did_nothing():
 
 def test_an_older_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     text = (ROOT / "params.yaml").read_text("utf-8")
-    (tmp_path / "params.yaml").write_text(text.replace("  confidence: 0.95\n", "").replace("  own_weight: 1.0\n", ""))
+    (tmp_path / "params.yaml").write_text(text.replace("  confidence: 0.95\n", "").replace("  vote_threshold: 0.5\n", ""))
     with caplog.at_level(logging.INFO):
         assert load_params(tmp_path / "params.yaml") == Params()
     (record,) = caplog.records
-    assert "has no explore.confidence, which counts as 0.95; no predict.own_weight, " in record.getMessage()
+    assert "has no explore.confidence, which counts as 0.95; no predict.vote_threshold, " in record.getMessage()
     assert record.getMessage().endswith("pneumoseg params upgrade mends it")
