@@ -129,7 +129,9 @@ def test_old_names_count_and_removed_keys_only_where_they_did_nothing():
 
 def test_an_older_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     text = (ROOT / "params.yaml").read_text("utf-8")
-    (tmp_path / "params.yaml").write_text(text.replace("  confidence: 0.95\n", "").replace("  vote_threshold: 0.5\n", ""))
+    (tmp_path / "params.yaml").write_text(
+        text.replace("  confidence: 0.95\n", "").replace("  vote_threshold: 0.5\n", "")
+    )
     with caplog.at_level(logging.INFO):
         assert load_params(tmp_path / "params.yaml") == Params()
     (record,) = caplog.records

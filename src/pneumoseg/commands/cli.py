@@ -18,6 +18,7 @@ from pneumoseg.shared.errors import PneumosegError
 #: seconds to import (MLflow, DVC, torch) is imported in ``run``.
 COMMANDS = {
     "compare": "pneumoseg.commands.compare",
+    "params": "pneumoseg.commands.params",
     "recipe": "pneumoseg.commands.recipe",
     "score": "pneumoseg.commands.score",
     "track": "pneumoseg.commands.track",

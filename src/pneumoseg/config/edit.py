@@ -9,17 +9,36 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
-from pneumoseg.config.flat import merge, same
+from pneumoseg.config.flat import Change, changes, merge, same
 from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.files import atomic_path
 
 #: Start, end and new text of a piece.
 _Edit = tuple[int, int, str]
+
+
+def edit_file(
+    path: Path, overlay: Mapping[str, Any], *, dropped: Mapping[str, Any] | None = None, write: bool = True
+) -> list[Change]:
+    """Lay an overlay over a YAML file on disk, its line ends kept; returns what changed (or would: ``write``).
+
+    Raises:
+        ParameterError: as edit_yaml.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        text = stream.read()
+    edited = edit_yaml(text, overlay, str(path), dropped)
+    if write and edited != text:
+        with atomic_path(path.resolve()) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(edited)
+    return changes(YAML(typ="safe").load(text), YAML(typ="safe").load(edited))
 
 
 def edit_yaml(
@@ -40,7 +59,7 @@ def edit_yaml(
         ParameterError: the file is no YAML mapping, or has a form that cannot be edited so.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
-    text = text if text.endswith("\n") else text + newline
+    text = text.replace("\r\n", "\n").removesuffix("\n") + "\n"
     try:
         node, content = YAML().compose(text), YAML(typ="safe").load(text)
     except YAMLError as error:
@@ -48,16 +67,16 @@ def edit_yaml(
     if not isinstance(node, MappingNode) or node.flow_style:
         raise ParameterError(f"{source}: must be sections of parameters, one below the other")
     wanted = _without(merge(content, overlay), dropped or {})
-    edits = list(_edits(text, node, content, overlay, dropped or {}))
-    for start, end, new in sorted(edits, key=lambda edit: edit[:2], reverse=True):
-        text = text[:start] + new.replace("\n", newline) + text[end:]
+    edits = sorted(_edits(text, node, content, overlay, dropped or {}), key=lambda edit: edit[:2])
+    for start, end, new in reversed(edits):
+        text = text[:start] + new + text[end:]
     try:
         done = YAML(typ="safe").load(text)
     except YAMLError:
         done = None
     if not same(done, wanted):
         raise ParameterError(f"{source}: its form cannot be edited in place; write it as the shipped file is")
-    return text
+    return text.replace("\n", newline)
 
 
 def _edits(
@@ -71,7 +90,7 @@ def _edits(
         ends[key] = _end(value_node, colon)
         below, above = dropped.get(key, {}), overlay.get(key, {})
         if not isinstance(below, Mapping):
-            yield text.rfind("\n", 0, start.index) + 1, text.index("\n", ends[key]) + 1, ""
+            yield max(0, text.rfind("\n", 0, start.index)), text.index("\n", ends[key]), ""
         elif isinstance(value_node, MappingNode) and value_node.value and isinstance(above, Mapping):
             yield from _edits(text, value_node, content[key], above, below)
         elif key in overlay and not same(content[key], above):
@@ -99,7 +118,8 @@ def _insertions(text: str, node: MappingNode, ends: Mapping[str, int], overlay: 
             yield place, place, "".join(f", {key}: {json.dumps(value)}" for key, value in entries.items())
         else:
             line_end = text.index("\n", place)
-            yield line_end, line_end, "".join(f"\n{line}" for line in _dumped(entries, column))
+            lines = [line for key in entries for line in ([""] * (not column) + _dumped({key: entries[key]}, column))]
+            yield line_end, line_end, "".join(f"\n{line}" for line in lines)
 
 
 def _end(node: Node, colon: int) -> int:

@@ -16,6 +16,11 @@ class Change:
     before: str | None
     after: str | None
 
+    def __str__(self) -> str:
+        """One line for a person."""
+        before = "(not there)" if self.before is None else self.before
+        return f"{self.key}: {before} -> {'(removed)' if self.after is None else self.after}"
+
 
 def leaves(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """The values of nested mappings by dotted key, in their order; a list is a value, and so is an empty mapping."""

@@ -1,26 +1,24 @@
 """The configuration behind a report: every parameter, what differs from the default, and the pinned versions.
 
-The default is ``defaults.yaml`` beside this module, a copy of the params.yaml the project ships (a test compares them).
-The installed versions and the commit differ between machines and commits; they stand in the MLflow run, while a report
-of the same params, data and code is the same everywhere.
+The default is that of the code, which params.yaml as shipped states. The installed versions and the commit differ
+between machines and commits; they stand in the MLflow run, while a report of the same params, data and code is the same
+everywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from pneumoseg.config import Params, parse_params, read_yaml
+from pneumoseg.config.flat import inline, leaves
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 
-#: Sections on which no output depends.
-_LEFT_OUT = ("runtime", "tracking")
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 KEY_PACKAGES: Final = (
     "torch",
@@ -77,10 +75,11 @@ def read_configuration(params: Path, lock: Path) -> Configuration:
     """Read params.yaml and the lock.
 
     Raises:
-        DataError: one of them is missing or unreadable.
+        ParameterError: params.yaml is missing or wrong.
+        DataError: the lock is missing.
     """
-    values = flatten(_read_yaml(params))
-    defaults = flatten(_read_yaml(Path(__file__).with_name("defaults.yaml")))
+    values = flatten(parse_params(read_yaml(params), str(params)).written())
+    defaults = flatten(Params().written())
     settings = tuple(Setting(key, value, defaults.get(key)) for key, value in values.items())
     if not lock.is_file():
         raise DataError(f"{lock}: not there; it belongs to the repository (git checkout {lock.name})")
@@ -90,21 +89,13 @@ def read_configuration(params: Path, lock: Path) -> Configuration:
     return Configuration(settings, versions, hashlib.sha256(content).hexdigest())
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted keys with their values as JSON text, in the order of the file; lists are one value.
+def flatten(content: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted keys with their values as JSON text, in the order of the content; lists are one value.
 
     Absolute paths lose their folders: they tell of one machine and its user, not of the method.
     """
-    found: dict[str, str] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if not prefix and key in _LEFT_OUT:
-            continue
-        if isinstance(value, dict) and value:
-            found |= flatten(value, f"{name}.")
-        else:
-            found[name] = json.dumps(_without_folders(value), ensure_ascii=False)
-    return found
+    tracked = {name: section for name, section in content.items() if name not in UNTRACKED_SECTIONS}
+    return {key: inline(_without_folders(value)) for key, value in leaves(tracked)}
 
 
 def _without_folders(value: object) -> object:
@@ -117,15 +108,3 @@ def _without_folders(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): _without_folders(item) for key, item in value.items()}
     return value
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: not there; run from the folder that holds params.yaml") from None
-    except YAMLError as error:
-        raise DataError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold sections of parameters; restore it from git")
-    return content
