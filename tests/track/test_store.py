@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pneumoseg.config import parse_params
 from pneumoseg.config.tracking import TrackingParams
 from pneumoseg.shared.errors import ParameterError, TrackingError
 from pneumoseg.track import store
-from tests.track.tracking_files import REPO, edit_params, make_project, make_repository
+from tests.track.tracking_files import REPO, make_project, make_repository
 
-DEFAULT = TrackingParams(enabled=True, uri=None, experiment="pneumoseg", log_model=False)
+DEFAULT = TrackingParams(log_model=False)
 
 
 @pytest.fixture(autouse=True)
@@ -54,27 +55,20 @@ def test_the_environment_goes_before_params(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///", "sqlite:///a.db?mode=ro"])
-def test_an_address_mlflow_cannot_write_to_is_refused(tmp_path: Path, uri: str) -> None:
-    make_project(tmp_path, outputs=False)
+def test_an_address_mlflow_cannot_write_to_is_refused(uri: str) -> None:
     with pytest.raises(ParameterError, match=r"tracking\.uri = .*is no address of an MLflow store"):
-        edit_params(tmp_path, tracking={"uri": uri})
+        parse_params({"tracking": {"uri": uri}})
 
 
-def test_database_and_experiment_are_made_once(tmp_path: Path) -> None:
+def test_database_and_experiment_are_made_once_whatever_was_left_unfinished(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "mlflow.db.making").write_text("broken off")
     first, second = store.open_store(tmp_path, DEFAULT), store.open_store(tmp_path, DEFAULT)
     assert first.experiment_id == second.experiment_id
     experiment = second.client.get_experiment(second.experiment_id)
     assert experiment.artifact_location == f"{tmp_path}/mlartifacts"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dvc", "mlflow.db", "mlflow.db.lock"]
-
-
-def test_an_unfinished_database_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / "mlflow.db").touch()
-    (tmp_path / "mlflow.db.making").write_text("broken off")
-    store.open_store(tmp_path, DEFAULT)
-    assert not (tmp_path / "mlflow.db.making").exists()
 
 
 def test_a_deleted_experiment_is_told(tmp_path: Path) -> None:
