@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from pneumoseg.config import parse_params
-from pneumoseg.config.recipes import load_recipes, merge
-from pneumoseg.config.recipes.overlay import leaves, same
+from pneumoseg.config import Params, parse_params, read_yaml
+from pneumoseg.config.augment import WITHOUT_LIMITS, StepParams
+from pneumoseg.config.flat import leaves, merge, same
+from pneumoseg.config.model import ModelParams
+from pneumoseg.config.recipes import load_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes"
-CONTENT: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+CONTENT: dict[str, Any] = read_yaml(ROOT / "params.yaml")
+RESOLVED = json.loads((Path(__file__).parent / "files/450e244/recipes.json").read_text())
 RECIPES = {recipe.name: recipe for recipe in load_recipes(FOLDER)}
 
 HALF_DICE_BCE = {
@@ -199,6 +202,20 @@ NOT_FOUND = {
 }  # fmt: skip
 
 
+#: Of every recipe.
+STATED = {
+    "split.folds", "split.train_folds", "split.positive_share", "augment.border", "augment.online",
+    *(f"model.{key}" for key in ModelParams.model_fields if key not in ("aspp", "image_head")),
+    "model.aspp.enabled", "model.image_head.enabled", "train.seed", "train.batch_size", "train.accumulate_batches",
+    "train.lr", "train.optimiser.name", "train.optimiser.weight_decay", "train.scheduler.name",
+    *(f"train.loss.{term}.weight" for term in ("dice", "bce", "focal", "lovasz", "tversky")),
+    "train.gradient_clip_norm", "train.selection_metric", "train.early_stopping.patience_epochs",
+    "train.averaging.name", "train.keep", "train.checkpoints", "train.mean_teacher.images_per_step",
+    "train.pseudo_labels.folder", "train.phases", "predict.horizontal_flip", "predict.scales", "predict.members",
+    "predict.own_weight", "predict.combine", "tune.min_component_px_at_1024", "tune.fill_holes",
+}  # fmt: skip
+
+
 def at(content: Any, key: str) -> Any:
     for part in key.split("."):
         content = content[int(part)] if isinstance(content, list) else content[part]
@@ -211,10 +228,9 @@ def test_every_recipe_is_there():
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_values_are_those_published(name: str):
-    params = merge(CONTENT, RECIPES[name].params)
+    params = parse_params(merge(CONTENT, RECIPES[name].params)).written()
     for key, value in PUBLISHED[name].items():
         assert same(at(params, key), value), key
-    parse_params(params)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -229,12 +245,26 @@ def test_headers_say_what_is_ours(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_only_what_differs_from_the_ground_is_set(name: str):
-    """A recipe's own keys are all known to base.yaml, but for its augmentations and phases: else recipes would mix."""
-    base = dict(leaves(YAML(typ="safe").load(FOLDER / "base.yaml")["params"]))
-    own = YAML(typ="safe").load(FOLDER / f"{name}.yaml")["params"]
-    added = {key for key, _ in leaves(own) if key not in base and not key.startswith("augment.recipes.")}
-    assert added == {"train.phases"}
+def test_parameters_are_those_of_450e244(name: str):
+    """Every one, also what the recipe leaves to the defaults: a changed default must not change a recipe."""
+    wanted = dict(leaves(Params().model_dump(mode="json"))) | RESOLVED[name]
+    found = parse_params(merge(CONTENT, RECIPES[name].params)).model_dump(mode="json")
+    assert dict(leaves(found)) == wanted
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_what_the_work_relies_on_is_stated(name: str):
+    """Not left to a default: the file says it, and every augmentation that it names."""
+    own = read_yaml(FOLDER / f"{name}.yaml")["params"]
+    stated = dict(leaves(own))
+    assert stated.keys() >= STATED
+    used = {own["augment"]["online"]} - {None}
+    used |= set(stated["split.augmentations"]) if own["split"]["positive_share"] else set()
+    recipes = own["augment"].get("recipes", {})
+    assert used <= recipes.keys()
+    steps = [step for recipe in used for step in recipes[recipe]]
+    transforms = {one for step in steps for one in StepParams.model_validate(step).one_of} - set(WITHOUT_LIMITS)
+    assert transforms <= own["augment"].get("transforms", {}).keys()
 
 
 def test_recipes_do_not_mix():
@@ -243,4 +273,4 @@ def test_recipes_do_not_mix():
         once = merge(CONTENT, RECIPES[then].params)
         twice = merge(merge(CONTENT, RECIPES[first].params), RECIPES[then].params)
         twice["augment"]["recipes"] = once["augment"]["recipes"]
-        assert twice == once, (first, then)
+        assert same(twice, once), (first, then)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import accumulate
 from pathlib import Path
@@ -68,7 +67,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cut_down(name: str) -> Params:
     """The recipe with sizes of 64 and 96 px, one epoch a phase, batches of 2, no weights to download."""
-    params = json.loads(json.dumps(merge(CONTENT, RECIPES[name].params)))
+    params = parse_params(merge(CONTENT, RECIPES[name].params)).written()
     train = params["train"]
     sizes = sorted({phase["size_px"] for phase in train["phases"]})
     ends = list(accumulate(phase["epochs"] for phase in train["phases"]))

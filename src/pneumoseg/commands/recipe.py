@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pneumoseg.config.recipes import Change, Recipe
+    from pneumoseg.config.recipes import Recipe
 
 _PARAMS = Path("params.yaml")
 _WIDTH = 100
@@ -91,7 +90,7 @@ def _shown(name: str) -> str:
         for number, step in enumerate(header.then, start=1):
             # A command stays on one line, so that it can be copied.
             lines += [*_filled(f"  {number}.", step.what), f"     {step.run}"]
-    lines += ["", "Values (the rest: recipes/base.yaml; ImageNet weights are downloaded at first use)", ""]
+    lines += ["", "Values (the rest: the defaults; ImageNet weights are downloaded at first use)", ""]
     lines += [recipe.text.rstrip(), ""]
     return "\n".join(lines)
 
@@ -105,47 +104,27 @@ def _filled(label: str, text: str) -> list[str]:
 
 
 def _applied(name: str, *, check: bool) -> str:
-    from pneumoseg.config import parse_params
-    from pneumoseg.config.recipes import changes, edit_yaml, load_recipe, merge
-    from pneumoseg.shared.files import atomic_path
+    from pneumoseg.config.edit import edit_file
 
-    recipe = load_recipe(name)
-    text, content = _read_params()
-    wanted = merge(content, recipe.params)
-    parse_params(wanted, f"{_PARAMS} with recipe {name}")
-    edited = edit_yaml(text, recipe.params, str(_PARAMS))
-    if edited != text and not check:
-        with atomic_path(_PARAMS.resolve()) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(edited)
-    told = changes(content, wanted)
+    told = edit_file(_PARAMS, _checked(name)[0].params, write=not check)
     end = f"{len(told)} values differ; nothing was written" if check else f"{len(told)} values changed in {_PARAMS}"
-    return "\n".join([*_told(told), end, ""])
-
-
-def _told(told: list[Change]) -> Iterator[str]:
-    for change in told:
-        before = "(not there)" if change.before is None else change.before
-        yield f"{change.key}: {before} -> {'(removed)' if change.after is None else change.after}"
+    return "\n".join([*map(str, told), end, ""])
 
 
 def _overrides(name: str) -> str:
-    from pneumoseg.config import parse_params
-    from pneumoseg.config.recipes import load_recipe, merge, override_arguments
+    from pneumoseg.config.recipes import override_arguments
 
-    recipe = load_recipe(name)
-    _, content = _read_params()
-    parse_params(merge(content, recipe.params), f"{_PARAMS} with recipe {name}")
+    recipe, content = _checked(name)
     return "\n".join(override_arguments(recipe.params, content)) + "\n"
 
 
-def _read_params() -> tuple[str, dict[str, Any]]:
-    """The text of params.yaml, its line ends as they are, and its content, checked."""
-    from ruamel.yaml import YAML
+def _checked(name: str) -> tuple[Recipe, dict[str, Any]]:
+    """A recipe and the content of params.yaml, each valid, and the two together."""
+    from pneumoseg.config import load_params, parse_params, read_yaml
+    from pneumoseg.config.recipes import load_recipe, merge
 
-    from pneumoseg.config import load_params
-
+    recipe = load_recipe(name)
     load_params(_PARAMS)
-    with _PARAMS.open(encoding="utf-8", newline="") as stream:
-        text = stream.read()
-    content: dict[str, Any] = YAML(typ="safe").load(text)
-    return text, content
+    content: dict[str, Any] = read_yaml(_PARAMS)
+    parse_params(merge(content, recipe.params), f"{_PARAMS} with recipe {name}")
+    return recipe, content

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pneumoseg.config.recipes.overlay import leaves
+from pneumoseg.config.flat import leaves, same
 from pneumoseg.shared.errors import ParameterError
 
 #: Text that Hydra takes as it is: no comma, bracket, colon, equals sign or blank.
@@ -15,7 +15,7 @@ _RESERVED = frozenset({"null", "true", "false", "nan", "inf"})
 
 
 def override_arguments(overlay: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
-    """``-S key=value`` for each value of an overlay, lists whole.
+    """``-S key=value`` for each value of an overlay that is another in params.yaml, lists whole.
 
     Args:
         overlay: by section.
@@ -27,6 +27,8 @@ def override_arguments(overlay: Mapping[str, Any], content: Mapping[str, Any]) -
     known = dict(leaves(content))
     words: list[str] = []
     for key, value in leaves(overlay):
+        if key in known and same(known[key], value):
+            continue
         text = _value(key, value)
         if re.search(r"[\s*?]", text):
             raise ParameterError(

@@ -1,33 +1,37 @@
 """A file of recipes/: where a configuration was published, how it differs from that, and its values.
 
-Every recipe stands on ``base.yaml``, which gives a neutral value to all parameters that any of them sets: applied one
-after the other, recipes do not mix.
+A recipe states all that the published work relies on, also where that is today's default. The rest of its sections, but
+for what is the user's, goes back to the default: applied one after the other, recipes do not mix.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, field_validator
 
-from pneumoseg.config.recipes.overlay import merge
+from pneumoseg.config import Params, read_yaml
+from pneumoseg.config.flat import merge
 from pneumoseg.config.section import Section
+from pneumoseg.config.tune import TuneParams
 from pneumoseg.shared.errors import DataError, ParameterError
 
-#: The ground of all recipes, itself none.
-BASE = "base"
-#: Sections that a recipe may set. Data, where things run and how a result is judged are the user's.
-SECTIONS = ("split", "augment", "model", "train", "predict", "tune")
+#: Sections that a recipe may set, each with the keys that stay the user's where it says nothing of them. Data, where
+#: things run and how a result is judged are the user's altogether.
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "split": ("seed", "test_fraction", "test_list", "patient_map", "area_bins", "materialize"),
+    "augment": ("recipes",),
+    "model": (),
+    "train": ("precision", "channels_last", "compile", "checkpoint_activations", "synchronise_batch_norm"),
+    "predict": ("batch_size", "precision"),
+    "tune": tuple(set(TuneParams.keys()) - {"min_component_px_at_1024", "fill_holes"}),
+}
 
-_Content = TypeVar("_Content", bound=Section)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -86,18 +90,13 @@ class RecipeFile(Section):
     @field_validator("params")
     @classmethod
     def _sections_are_a_recipe_s(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked_sections(value)
-
-
-class BaseFile(Section):
-    """The content of recipes/base.yaml."""
-
-    params: dict[str, Any]
-
-    @field_validator("params")
-    @classmethod
-    def _sections_are_a_recipe_s(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked_sections(value)
+        wrong = [name for name in value if name not in SECTIONS]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: a recipe may set {', '.join(SECTIONS)}")
+        plain = [name for name, content in value.items() if not isinstance(content, dict)]
+        if plain:
+            raise ValueError(f"{plain[0]}: a section is a mapping of parameters")
+        return value
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Recipe:
     Attributes:
         name: of its file.
         header: what it says of itself.
-        params: its values on those of base.yaml, by section.
+        params: its values on the defaults of its sections, to be laid over a params.yaml.
         text: its own values as they stand in the file, with their comments.
     """
 
@@ -145,7 +144,7 @@ def load_recipe(name: str, folder: Path = Path("recipes")) -> Recipe:
 def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise DataError(f"{folder}: not there; run from the folder that holds params.yaml and recipes/")
-    names = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != BASE)
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
     for name in names:
         if not _NAME.fullmatch(name):
             raise ParameterError(f"{folder / name}.yaml: name recipes with small letters, digits and underscores")
@@ -153,33 +152,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def _load(folder: Path, name: str) -> Recipe:
-    path, base_path = folder / f"{name}.yaml", folder / f"{BASE}.yaml"
-    read = _checked(RecipeFile, path)
-    base = _checked(BaseFile, base_path).params if base_path.is_file() else {}
+    path = folder / f"{name}.yaml"
+    read = RecipeFile.read(read_yaml(path), str(path))
+    defaults = Params().written()
+    ground = {
+        section: {key: value for key, value in defaults[section].items() if key not in kept}
+        for section, kept in SECTIONS.items()
+    }
     text = path.read_text("utf-8")
-    return Recipe(name, read.recipe, merge(base, read.params), text[text.index("\nparams:") + 1 :])
-
-
-def _checked(kind: type[_Content], path: Path) -> _Content:
-    try:
-        content = YAML(typ="safe").load(path)
-    except YAMLError as error:
-        raise ParameterError(f"{path}: not valid YAML: {error}") from None
-    try:
-        return kind.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, item['loc'])) or '(file)'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False)
-        ]
-        raise ParameterError("\n".join(lines)) from None
-
-
-def _checked_sections(value: dict[str, Any]) -> dict[str, Any]:
-    wrong = [name for name in value if name not in SECTIONS]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)}: a recipe may set {', '.join(SECTIONS)}")
-    plain = [name for name, content in value.items() if not isinstance(content, dict)]
-    if plain:
-        raise ValueError(f"{plain[0]}: a section is a mapping of parameters")
-    return value
+    return Recipe(name, read.recipe, merge(ground, read.params), text[text.index("\nparams:") + 1 :])
