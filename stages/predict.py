@@ -1,36 +1,24 @@
-"""Stage predict: probability maps of validation, test and unlabelled images."""
+"""Stages predict and external_predict: probability maps of the main set, or of one set of evaluate.external."""
 
+import argparse
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
 
 
-def work(params: Params) -> None:
-    """Write data/predictions from data/models and predict.members."""
-    from pneumoseg.predict.bringing import Repository
-    from pneumoseg.predict.predicting import predict
-    from pneumoseg.shared import revisions
-    from pneumoseg.shared.fingerprints import project_root, stage_code
-
-    predict(
-        Path("data/models"),
-        Path("metrics/train"),
-        params.split.train_folds,
-        Path("data/images"),
-        Path("data/metadata.csv"),
-        Path("data/annotations.csv"),
-        Path("data/splits/folds.csv"),
-        Path("data/predictions"),
-        params.predict,
-        params.runtime,
-        Repository(project_root(), stage_code(Path(), "predict"), revisions),
-    )
-
-
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the stage; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--site", help="a name of evaluate.external; none: the main set")
+    site = parser.parse_args(argv).site
+
+    def work(params: Params) -> None:
+        from pneumoseg.predict.predicting import predict
+        from pneumoseg.shared.layout import Layout
+
+        predict(Layout(site=site), params.split.train_folds, params.predict, params.runtime)
+
     return run_stage(work)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pneumoseg.predict.predictor import Combination, Group, Predictor
+from pneumoseg.predict.predictor import Group, Predictor
 from pneumoseg.predict.runner import Runner
 from tests.predict.network_stubs import network
 
@@ -19,9 +19,9 @@ def test_weights_beyond_the_limit_leave_the_gpu_again():
     members = [network(value, 1 - value) for value in values]
     runner = Runner("cuda", limit_bytes=2 * members[0].nbytes)
     images = [np.zeros((40, 48), np.uint8)] * 5
-    results = Predictor.of_groups([Group(tuple(members))], runner, Combination())(images, batch_size=2)
+    results = Predictor([Group(tuple(members))], runner)(images, batch_size=2)
     assert [next(member.model.parameters()).device.type for member in members] == ["cuda", "cuda", "cpu"]
-    plain = Predictor.of_groups([Group(tuple(network(value, 1 - value) for value in values))], Runner(), Combination())
+    plain = Predictor([Group(tuple(network(value, 1 - value) for value in values))])
     for (probability, score), (expected, expected_score) in zip(results, plain(images), strict=True):
         np.testing.assert_allclose(probability, expected, atol=1e-6)
         assert score == pytest.approx(expected_score, abs=1e-6)

@@ -17,13 +17,10 @@ def ensemble(*members: str) -> str:
 
 @pytest.fixture(scope="module")
 def experiments(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Beside the project's own run: ``rate`` and ``seeded``, trained on the same split, and ``unlike``.
-
-    ``unlike`` has another split, on which nothing was trained.
-    """
+    """Beside the project's own run: ``rate`` and ``seeded``, trained on the same split, and ``unlike`` on another."""
     project = reproduced.copy(tmp_path_factory.mktemp("members") / "project")
     for name, change in {"rate": "train.lr=5e-4", "seeded": "train.seed=43", "unlike": "split.seed=4"}.items():
-        project.dvc("exp", "run", "--name", name, "-S", change, change.split(".")[0])
+        project.dvc("exp", "run", "--name", name, "-S", change, "train")
         project.git("checkout", "--", ".")
         project.dvc("checkout", "--force")
     return project
@@ -59,10 +56,14 @@ def test_experiments_predict_together_and_the_report_says_so(experiments: Projec
     assert not list((root / ".resume").glob("predict*"))
 
 
-def test_a_temporary_run_finds_the_experiments_and_stops_where_nobody_can_tell_what_they_saw(experiments: Project):
+def test_a_temporary_run_stops_where_an_experiment_may_have_seen_what_it_would_judge(
+    experiments: Project,
+):
     members = ensemble("{source: unlike, weight: 1.0, use: image}")
     refused = experiments.dvc("exp", "run", "--temp", "-S", members, "predict", check=False)
     assert refused.returncode != 0
     told = refused.stderr + refused.stdout
-    assert "predict.members, unlike: fold 0 was trained on another data/splits/folds.csv" in told
+    assert (
+        "predict.members, unlike: its network of fold 0 was trained on another folds.csv than data/splits/folds" in told
+    )
     assert not list((experiments.root / "data").glob("members/unlike*"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from pneumoseg.config import load_params
 from pneumoseg.networks.network import Output
 from pneumoseg.networks.spec import ModelSpec
-from pneumoseg.predict.runner import Network, model_folders
-from pneumoseg.shared.files import write_json, write_png
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, write_table
+from pneumoseg.predict.runner import TrainedNetwork, model_folders
+from pneumoseg.shared.files import write_png
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, UNLABELLED, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -46,51 +46,44 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def network(left: float, right: float | None = None, head: float | None = None, size_px: int = 32) -> Network:
+def network(left: float, right: float | None = None, head: float | None = None, size_px: int = 32) -> TrainedNetwork:
     model = PARAMS.model.model_copy(
         update={"image_head": PARAMS.model.image_head.model_copy(update={"enabled": head is not None})}
     )
-    return Network(Constant(left, right, head), ModelSpec(model, size_px, (0.5,), (0.5,)))  # type: ignore[arg-type]
+    return TrainedNetwork(Constant(left, right, head), ModelSpec(model, size_px, (0.5,), (0.5,)))  # type: ignore[arg-type]
 
 
-def write_data(
-    folder: Path, folds: dict[str, str], unlabelled: tuple[str, ...] = (), patients: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """Files of the stages before predict for images named in ``folds`` (image id → fold); arguments of predict."""
+def write_data(layout: Layout, folds: dict[str, str], unlabelled: tuple[str, ...] = ()) -> Layout:
+    """Files of the stages before predict for images named in ``folds`` (image id → fold)."""
     chooser = np.random.default_rng(1)
     names = [*sorted(folds), *unlabelled]
     for name in names:
-        write_png(folder / "images" / f"{name}.png", chooser.integers(0, 255, (40, 48)).astype(np.uint8))
-    write_table(folder / "metadata.csv", pd.DataFrame({"image_id": names, "rows": 40, "columns": 48}), METADATA)
+        write_png(layout.images / f"{name}.png", chooser.integers(0, 255, (40, 48)).astype(np.uint8))
+    write_table(layout.metadata, pd.DataFrame({"image_id": names, "rows": 40, "columns": 48}), METADATA)
     annotated = pd.DataFrame({"image_id": names, "annotated": [int(name in folds) for name in names]})
-    write_table(folder / "annotations.csv", annotated, ANNOTATIONS)
-    write_folds(folder / "folds.csv", folds, patients)
-    return {
-        "curves": folder / "train",
-        "images": folder / "images",
-        "metadata": folder / "metadata.csv",
-        "annotations": folder / "annotations.csv",
-        "folds": folder / "folds.csv",
-        "runtime": RUNTIME,
-    }
+    write_table(layout.annotations, annotated, ANNOTATIONS)
+    write_folds(layout.folds, folds)
+    return layout
 
 
-def write_folds(path: Path, folds: dict[str, str], patients: dict[str, str] | None = None) -> None:
-    named = {name: (patients or {}).get(name, f"image:{name}") for name in folds}
-    rows = [(name, named[name], fold) for name, fold in sorted(folds.items())]
+def write_folds(path: Path, folds: dict[str, str]) -> None:
+    rows = [(name, f"image:{name}", fold) for name, fold in sorted(folds.items())]
     write_table(path, pd.DataFrame(rows, columns=list(FOLDS)), FOLDS)
 
 
-def write_model(folder: Path, left: float, right: float | None = None, data: str | None = None) -> None:
-    """A model folder whose network ``read_stub`` makes; ``data`` is the digest in its run.json."""
+def write_unlabelled(folder: Path, fold: int, *names: str) -> None:
+    """The list of images without annotation that a training of a fold may learn from."""
+    write_table(folder / f"unlabelled_fold{fold}.csv", pd.DataFrame({"image_id": list(names)}), UNLABELLED)
+
+
+def write_model(folder: Path, left: float, right: float | None = None) -> None:
+    """A model folder whose network ``read_stubs`` makes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_text(f"{left} {left if right is None else right}")
     (folder / "model.json").write_text("{}")
-    if data is not None:
-        write_json(folder / "run.json", {"data": data})
 
 
-def read_stubs(fold: Path) -> tuple[Network, ...]:
+def read_stubs(fold: Path) -> tuple[TrainedNetwork, ...]:
     """In place of load_networks."""
     values = [(folder / "weights.safetensors").read_text().split() for folder in model_folders(fold)]
     return tuple(network(float(left), float(right)) for left, right in values)

@@ -11,20 +11,17 @@ from hypothesis import strategies as st
 from pneumoseg.config import parse_params
 from pneumoseg.networks.factory import build_model
 from pneumoseg.networks.spec import ModelSpec
-from pneumoseg.predict.predictor import Combination, Group, Predictor
-from pneumoseg.predict.runner import Network, Runner, Views, model_folders
+from pneumoseg.predict.predictor import MEAN, Combination, Group, Predictor
+from pneumoseg.predict.runner import Runner, TrainedNetwork, Views, model_folders
 from pneumoseg.shared.errors import DataError, ParameterError
 from tests.predict.network_stubs import PARAMS, ROOT, network
 
 IMAGE = np.zeros((40, 48), np.uint8)
 
 
-MEAN = Combination()
-
-
 def predict(groups: Sequence[Group], combination: Combination = MEAN, runner: Runner | None = None):
     """Left and right value of the map, and the image's probability, all rounded to six decimals."""
-    ((probability, score),) = Predictor.of_groups(groups, runner or Runner(), combination)([IMAGE])
+    ((probability, score),) = Predictor(groups, runner, combination)([IMAGE])
     assert probability.dtype == np.float32
     assert probability.shape == IMAGE.shape
     return tuple(round(float(value), 6) for value in (probability[0, 0], probability[0, -1], score))
@@ -77,7 +74,7 @@ def test_masks_alone_leave_the_highest_of_the_combined_map():
 def test_no_network_and_no_maps_are_errors():
     for groups in ([Group(())], [Group((network(0.5),), 1.0, "image")]):
         with pytest.raises(DataError, match="dvc repro train"):
-            Predictor.of_groups(groups, Runner(), Combination())
+            Predictor(groups)
 
 
 @given(
@@ -105,12 +102,12 @@ def test_networks_see_every_scale_and_the_maps_are_averaged_at_the_original_size
 @pytest.mark.slow
 def test_one_scale_is_the_prediction_at_the_trained_size_bit_for_bit():
     model = build_model(PARAMS.model).eval()
-    member = (model, ModelSpec(PARAMS.model, 64, model.mean, model.std))
+    group = Group((TrainedNetwork(model, ModelSpec(PARAMS.model, 64, model.mean, model.std)),))
     image = np.random.default_rng(0).integers(0, 255, (50, 70)).astype(np.uint8)
-    ((plain, score),) = Predictor([member])([image])
-    ((one, one_score),) = Predictor([member], scales=(1.0,))([image])
-    ((two, two_score),) = Predictor([member], scales=(1.0, 1.5))([image])
-    ((large, large_score),) = Predictor([member], scales=(1.5,))([image])
+    ((plain, score),) = Predictor([group])([image])
+    ((one, one_score),) = Predictor([group], Runner(views=Views(scales=(1.0,))))([image])
+    ((two, two_score),) = Predictor([group], Runner(views=Views(scales=(1.0, 1.5))))([image])
+    ((large, large_score),) = Predictor([group], Runner(views=Views(scales=(1.5,))))([image])
     assert np.array_equal(plain, one)
     assert score == one_score
     np.testing.assert_allclose(two, (plain + large) / 2, atol=1e-6)
@@ -129,7 +126,7 @@ def test_scales_that_a_network_cannot_take_are_refused():
         }
     )  # fmt: skip
     model = build_model(params)
-    fixed = Network(model, ModelSpec(params, 64, model.mean, model.std))
+    fixed = TrainedNetwork(model, ModelSpec(params, 64, model.mean, model.std))
     Views(scales=(1.0,)).check(fixed)
     with pytest.raises(ParameterError, match=r"1\.5 makes 96 px.*maxvit.*set predict\.scales to \[1\.0\]"):
         Views(scales=(1.0, 1.5)).check(fixed)
@@ -141,18 +138,18 @@ def test_networks_beyond_the_limit_wait_elsewhere_and_change_nothing():
     size = members[0].nbytes
     assert size == 8
     tight = Runner(limit_bytes=2 * size)
-    predictor = Predictor.of_groups([Group(tuple(members))], tight, Combination())
+    predictor = Predictor([Group(tuple(members))], tight)
     assert predictor.block_batches > 1
     images = [IMAGE] * 5
     results = predictor(images, batch_size=2)
     assert tight._resident == set(members[:2])
-    free = Predictor.of_groups([Group(tuple(members))], Runner(), Combination())
+    free = Predictor([Group(tuple(members))])
     assert free.block_batches == 1
     for (probability, score), (other, other_score) in zip(results, free(images), strict=True):
         assert np.array_equal(probability, other)
         assert score == other_score
     # The next task needs another network: those of the last one make room for it.
-    Predictor.of_groups([Group((members[2], members[0]))], tight, Combination())
+    Predictor([Group((members[2], members[0]))], tight)
     assert tight._resident == {members[0]}
 
 

@@ -1,32 +1,32 @@
 """A prediction killed at any moment goes on, computes nothing twice, and ends with the same bytes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pneumoseg.predict import ensemble
-from pneumoseg.predict.bringing import Repository
 from pneumoseg.predict.predicting import predict
 from pneumoseg.predict.predictor import Predictor
-from tests.predict.network_stubs import PREDICT, ROOT, RUNTIME, read_stubs, write_data, write_model
+from pneumoseg.shared.layout import Layout
+from tests.predict.network_stubs import PREDICT, ROOT, RUNTIME, read_stubs, write_data, write_folds, write_model
 
 FOLDS = {f"v{number}": "0" for number in range(5)} | {f"t{number}": "test" for number in range(4)}
 PARAMS = PREDICT.model_copy(update={"batch_size": 2, "members": ()})
 
-#: Predicts in tmp_path (argv 1), a batch each 0.1 s, and tells of each on stderr.
+#: Predicts in the folder of argv 1, a batch each 0.1 s, and tells of each on stderr.
 SCRIPT = """
 import sys, time
 from pathlib import Path
 from pneumoseg.predict import ensemble
 from pneumoseg.predict.predictor import Predictor
-from pneumoseg.predict.predicting import predict
-from tests.unit import test_inference_resume as tests
+from pneumoseg.shared.layout import Layout
+from tests.predict import test_finished as tests
 
 ensemble.load_networks = tests.read_stubs
 called = Predictor.__call__
@@ -37,17 +37,12 @@ def slowly(self, *arguments):
     return called(self, *arguments)
 
 Predictor.__call__ = slowly
-predict(**tests.arguments(Path(sys.argv[1])))
+tests.run(Layout(Path(sys.argv[1])))
 """
 
 
-def arguments(folder: Path) -> dict[str, Any]:
-    given = {name: folder / f"{name}.csv" for name in ("metadata", "annotations", "folds")}
-    return given | {
-        "models": folder / "models", "curves": folder / "train", "train_folds": [0], "images": folder / "images",
-        "out": folder / "out", "params": PARAMS, "runtime": RUNTIME,
-        "repository": Repository(folder, "code", None),  # type: ignore[arg-type]
-    }  # fmt: skip
+def run(layout: Layout, **changes: object) -> None:
+    predict(layout, [0], PARAMS.model_copy(update=changes), RUNTIME)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -55,11 +50,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr(ensemble, "load_networks", read_stubs)
-    write_data(tmp_path, FOLDS, ("u0",))
-    write_model(tmp_path / "models/fold0", 0.2, 0.7)
-    return arguments(tmp_path)
+    layout = write_data(Layout(tmp_path), FOLDS, ("u0",))
+    write_model(layout.models / "fold0", 0.2, 0.7)
+    return layout
 
 
 @pytest.fixture
@@ -78,94 +74,68 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-def test_the_rest_is_computed_in_the_same_batches(given, calls, tmp_path: Path):
-    predict(**given)
+def broken_off(layout: Layout, calls: list[int], after: int) -> None:
+    calls[:] = [-after]
+    with pytest.raises(KeyboardInterrupt):
+        run(layout)
+    calls.clear()
+
+
+def test_the_rest_is_computed_in_the_same_batches(layout: Layout, calls: list[int]):
+    run(layout)
     assert calls == [2, 2, 1, 2, 2, 1]
-    unbroken = contents(given["out"])
-    calls[:] = [-4]
-    with pytest.raises(KeyboardInterrupt):
-        predict(**given)
-    assert calls == [-4, 2, 2, 1, 2]
-    calls.clear()
-    predict(**given)
+    unbroken = contents(layout.predictions)
+    broken_off(layout, calls, 4)
+    assert contents(layout.predictions) == unbroken, "what was there stays until the new predictions are whole"
+    run(layout)
     assert calls == [2, 1]
-    assert contents(given["out"]) == unbroken
-    assert not list((tmp_path / ".resume").iterdir())
+    assert contents(layout.predictions) == unbroken
+    assert not list((layout.root / ".resume").iterdir())
 
 
-def test_what_a_kill_or_a_power_cut_left_half_written_does_not_count(given, calls, tmp_path: Path):
-    predict(**given)
-    unbroken = contents(given["out"])
-    calls[:] = [-4]
-    with pytest.raises(KeyboardInterrupt):
-        predict(**given)
-    (folder,) = (path for path in (tmp_path / ".resume").iterdir() if path.is_dir())
-    journal = folder / "journal.jsonl"
-    assert len(journal.read_text().splitlines()) == 4
-    with journal.open("a") as file:
-        file.write('{"probabilities": {"t2": 0.5, "t3"')
-    # As a power cut leaves files: a PNG of the second batch without its end.
-    broken = folder / "v3.png"
-    whole = broken.read_bytes()
-    broken.unlink()
-    broken.write_bytes(whole[:-20])
-    calls.clear()
-    predict(**given)
-    assert calls == [2, 2, 1]
-    assert contents(given["out"]) == unbroken
+def test_what_a_kill_or_a_power_cut_left_half_written_does_not_count(layout: Layout, calls: list[int]):
+    run(layout)
+    unbroken = contents(layout.predictions)
+    broken_off(layout, calls, 4)
+    (folder,) = (path for path in (layout.root / ".resume").iterdir() if path.is_dir())
+    assert len(list((folder / "batches").iterdir())) == 4
+    # As a power cut leaves files: a record, and a map of another batch, without their ends.
+    (folder / "batches/t0.json").write_text(json.dumps({"probabilities": {"t0": 0.5}})[:-5])
+    broken = folder / "predictions/validation/v3.png"
+    broken.write_bytes(broken.read_bytes()[:-20])
+    run(layout)
+    assert calls == [2, 2, 2, 1]
+    assert contents(layout.predictions) == unbroken
 
 
 @pytest.mark.parametrize("change", ["weights", "params", "code", "metadata", "folds"])
-def test_a_changed_configuration_starts_afresh(given, calls, tmp_path: Path, change: str):
-    calls[:] = [-2]
-    with pytest.raises(KeyboardInterrupt):
-        predict(**given)
-    calls.clear()
+def test_a_changed_configuration_starts_afresh(
+    layout: Layout, calls: list[int], change: str, monkeypatch: pytest.MonkeyPatch
+):
+    broken_off(layout, calls, 2)
+    params = {}
     if change == "weights":
-        write_model(given["models"] / "fold0", 0.3, 0.7)
+        write_model(layout.models / "fold0", 0.3, 0.7)
     elif change == "params":
-        given["params"] = PARAMS.model_copy(update={"horizontal_flip": True})
+        params = {"horizontal_flip": True}
     elif change == "code":
-        given["repository"] = Repository(tmp_path, "other code", None)  # type: ignore[arg-type]
+        monkeypatch.setattr(ensemble, "package_code", lambda: "other code")
     elif change == "metadata":
-        text = given["metadata"].read_text()
-        given["metadata"].write_text(text.replace("v0,", "v0,patient", 1))
+        layout.metadata.write_text(layout.metadata.read_text().replace("v0,", "v0,patient", 1))
     else:
-        given["folds"].write_text(given["folds"].read_text().replace("v4,image:v4,0", "v4,image:v4,test"))
-    predict(**given)
+        write_folds(layout.folds, FOLDS | {"v4": "test"})
+    run(layout, **params)
     assert sum(calls) == 10
-
-
-def test_without_a_repository_nothing_is_kept(given, tmp_path: Path):
-    predict(**given | {"repository": None})
-    assert (given["out"] / "images.csv").is_file()
-    assert not (tmp_path / ".resume").exists()
-
-
-def test_where_there_are_no_links_maps_are_copied(given, calls, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object) -> None:
-        raise OSError("no links here")
-
-    predict(**given)
-    unbroken = contents(given["out"])
-    monkeypatch.setattr(os, "link", refuse)
-    calls[:] = [-4]
-    with pytest.raises(KeyboardInterrupt):
-        predict(**given)
-    calls.clear()
-    predict(**given)
-    assert calls == [2, 1]
-    assert contents(given["out"]) == unbroken
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("calls")
-def test_killed_by_the_system_and_started_again(given, tmp_path: Path):
-    predict(**given)
-    unbroken = contents(given["out"])
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+def test_killed_by_the_system_and_started_again(layout: Layout):
+    run(layout)
+    unbroken = contents(layout.predictions)
+    command = [sys.executable, "-c", SCRIPT, str(layout.root)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=layout.root, env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told = []
     for line in process.stderr:
@@ -178,11 +148,8 @@ def test_killed_by_the_system_and_started_again(given, tmp_path: Path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stderr.close()
-    # DVC empties a stage's outputs before it runs it again.
-    for path in sorted(given["out"].rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    again = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("batch\n") <= 4
-    assert contents(given["out"]) == unbroken
-    assert not list((tmp_path / ".resume").iterdir())
+    assert contents(layout.predictions) == unbroken
+    assert not list((layout.root / ".resume").iterdir())

@@ -1,5 +1,6 @@
 """Who predicts what, and what a map on disk is."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from pneumoseg.config import load_params
 from pneumoseg.networks.factory import build_model
 from pneumoseg.networks.storage import save_model
-from pneumoseg.predict.predicting import plan, predict
+from pneumoseg.predict.planning import plan
+from pneumoseg.predict.predicting import predict
 from pneumoseg.predict.predictor import Predictor
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
+from tests.predict.network_stubs import PARAMS, PREDICT, RUNTIME
 
-PARAMS = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 MODEL = PARAMS.model.model_copy(update={"encoder": "mobilenet_v2", "weights": None})
 
 
@@ -25,15 +27,21 @@ def folds(**members: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FOLDS))
 
 
-def test_no_network_sees_what_it_was_trained_on():
-    table = folds(f0=["b", "a"], f1=["c"], f2=["d"], test=["t"])
-    tasks = plan(table, ["u"], [0, 2])
-    assert [(task.name, task.fold, task.members, task.image_ids) for task in tasks] == [
-        ("validation", "0", (0,), ("a", "b")),
-        ("validation", "2", (2,), ("d",)),
-        ("test", "test", (0, 2), ("t",)),
-        ("unlabelled", "", (0, 2), ("u",)),
-    ]
+def test_no_network_sees_what_it_was_trained_on(tmp_path: Path):
+    networks = {0: "A", 2: "CD"}
+    for layout, expected in (
+        (Layout(tmp_path), [("unlabelled", "", ("u",), ("A", "C", "D"))]),
+        (Layout(tmp_path, "site"), []),  # nothing can be measured on images without annotation
+    ):
+        write_table(layout.folds, folds(f0=["b", "a"], f1=["c"], f2=["d"], test=["t"]), FOLDS)
+        write_table(layout.annotations, pd.DataFrame({"image_id": ["a", "u"], "annotated": [1, 0]}), ANNOTATIONS)
+        tasks = [(task.name, task.fold, task.image_ids, task.choose(networks)) for task in plan(layout, [0, 2])]
+        assert tasks == [
+            ("validation", "0", ("a", "b"), ("A",)),
+            ("validation", "2", ("d",), ("C", "D")),
+            ("test", "test", ("t",), ("A", "C", "D")),
+            *expected,
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -79,26 +87,23 @@ def test_flip_makes_the_prediction_mirror_symmetric(two_models: list[Path], radi
 def test_files_are_the_rounded_maps_whatever_the_batch(
     two_models: list[Path], radiographs: list[np.ndarray], tmp_path: Path
 ):
+    layout = Layout(tmp_path)
     names = ["a", "b", "u"]
     images = [radiographs[0], radiographs[1], radiographs[1]]
     for name, image in zip(names, images, strict=True):
-        write_png(tmp_path / "images" / f"{name}.png", image)
+        write_png(layout.images / f"{name}.png", image)
     # b was 192 px in its DICOM file: the map is brought to that size, not to the PNG's.
     sides = [(50, 80), (192, 192), (96, 96)]
     metadata = pd.DataFrame({"image_id": names, "rows": [s[0] for s in sides], "columns": [s[1] for s in sides]})
-    write_table(tmp_path / "metadata.csv", metadata, METADATA)
-    write_table(tmp_path / "annotations.csv", pd.DataFrame({"image_id": names, "annotated": [1, 1, 0]}), ANNOTATIONS)
-    write_table(tmp_path / "folds.csv", folds(f0=["a"], test=["b"]), FOLDS)
+    write_table(layout.metadata, metadata, METADATA)
+    write_table(layout.annotations, pd.DataFrame({"image_id": names, "annotated": [1, 1, 0]}), ANNOTATIONS)
+    write_table(layout.folds, folds(f0=["a"], test=["b"]), FOLDS)
+    layout.models.symlink_to(two_models[0].parent)
     for batch_size in (1, 2):
-        out = tmp_path / f"out{batch_size}"
-        params = PARAMS.predict.model_copy(
-            update={"batch_size": batch_size, "horizontal_flip": False, "precision": "fp32"}
-        )
-        predict(
-            two_models[0].parent, tmp_path / "train", [0, 1], tmp_path / "images", tmp_path / "metadata.csv",
-            tmp_path / "annotations.csv",
-            tmp_path / "folds.csv", out, params, PARAMS.runtime.model_copy(update={"device": "cpu"}),
-        )  # fmt: skip
+        params = PREDICT.model_copy(update={"batch_size": batch_size, "members": ()})
+        predict(layout, [0, 1], params, RUNTIME)
+        shutil.copytree(layout.predictions, tmp_path / f"out{batch_size}")
+    out = layout.predictions
     table = read_table(out / "images.csv", PREDICTED)
     assert table[["image_id", "set", "fold"]].to_numpy().tolist() == [
         ["b", "test", "test"], ["u", "unlabelled", ""], ["a", "validation", "0"],
@@ -113,4 +118,4 @@ def test_files_are_the_rounded_maps_whatever_the_batch(
 
 def test_no_model_is_an_error():
     with pytest.raises(DataError, match="dvc repro train"):
-        Predictor([])
+        Predictor.load([])

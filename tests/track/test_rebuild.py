@@ -145,7 +145,7 @@ def test_changed_code_metrics_and_an_empty_cache_are_told(repo: Path) -> None:
     (repo / "dvc.yaml").write_text(pipeline)
     shutil.rmtree(repo / ".dvc/cache")
     (reason,) = track(repo).skipped
-    assert reason.endswith("is not in DVC's cache, so nobody can tell what belongs together: dvc pull first")
+    assert reason.endswith("data/splits: not in DVC's cache, so nobody can tell what belongs together: dvc pull first")
     assert top_rows(repo) == []
 
 
@@ -197,7 +197,7 @@ def test_revisions_export_what_the_lock_names(repo: Path, tmp_path: Path) -> Non
     ]
     for sha in (None, revisions.resolve(repo, "HEAD").sha):
         target = tmp_path / str(sha)
-        assert revisions.export(repo, sha, wanted, target) == ["data/none", "data/models/fold3"]
+        assert revisions.Snapshot(repo, sha).export(wanted, target) == ["data/none", "data/models/fold3"]
         assert len((target / "data/predictions/images.csv").read_text()) == 64
         assert (target / "data/splits/folds.csv").read_text().startswith("image_id,patient,fold")
         assert (target / "metrics/plots/roc.csv").read_text() == "x,y\n0,1\n"

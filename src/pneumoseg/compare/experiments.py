@@ -17,9 +17,9 @@ from ruamel.yaml.error import YAMLError
 from pneumoseg.report.inputs import read_object
 from pneumoseg.report.parameter_changes import flatten
 from pneumoseg.rule.dice import dice
-from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.shared.revisions import Snapshot, resolve
 from pneumoseg.shared.tables import FOLDS, Columns, read_table
 from pneumoseg.track.provenance import broken_link, changed_outputs, current_stages, locked_params
 
@@ -95,8 +95,9 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
     Raises:
         DataError: there is no such revision, it has no test figures, or its files contradict each other.
     """
-    sha = None if name == WORKSPACE else revisions.resolve(root, name).sha
-    missing = set(revisions.export(root, sha, [*_NEEDED, "metrics/train", _FOLDS], folder)) & set(_NEEDED)
+    sha = None if name == WORKSPACE else resolve(root, name).sha
+    snapshot = Snapshot(root, sha)
+    missing = set(snapshot.export([*_NEEDED, "metrics/train", _FOLDS], folder)) & set(_NEEDED)
     if missing:
         raise DataError(
             f"{name}: has no {', '.join(sorted(missing))}; only a revision on which dvc repro has run to evaluate can "
@@ -106,7 +107,7 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
         test = read_object(folder / "metrics/test.json")
         cases = _read_cases(folder / "metrics/test_cases.csv", test)
         thresholds = read_object(folder / "metrics/thresholds.json")
-        settings, stages, doubts, unknowns = _read_settings(root, sha, folder)
+        settings, stages, doubts, unknowns = _read_settings(snapshot, folder)
         folds = read_table(folder / _FOLDS, FOLDS) if (folder / _FOLDS).is_file() else None
         curves = _read_curves(folder / "metrics/train", settings)
     except DataError as error:
@@ -146,11 +147,11 @@ def _read_cases(path: Path, test: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _read_settings(
-    root: Path, sha: str | None, folder: Path
+    snapshot: Snapshot, folder: Path
 ) -> tuple[dict[str, str], dict[str, LockedStage], list[str], list[str]]:
     """The parameters that made the figures, dvc.lock, and what speaks against their belonging together."""
     content = _read_params(folder / "params.yaml")
-    stages = revisions.lock(root, sha)
+    stages = snapshot.stages
     if "evaluate" not in stages:
         return (
             flatten(content),
@@ -161,15 +162,12 @@ def _read_settings(
     stages = current_stages(stages, *_chosen(content, stages))
     doubts, unknowns = [], []
     changed = [
-        path
-        for stage in ("tune", "evaluate")
-        if stage in stages
-        for path in changed_outputs(root, sha, stages[stage], "metrics/")
+        path for stage in ("tune", "evaluate") if stage in stages for path in changed_outputs(snapshot, stages[stage])
     ]
     if changed:
         doubts.append(f"{', '.join(changed)}: not as the pipeline wrote it (dvc.lock has another MD5)")
     try:
-        link = broken_link(root, stages, ["evaluate"])
+        link = broken_link(snapshot, stages, ["evaluate"])
         if link:
             doubts.append(f"the parameters may not be those of the figures: {link}")
     except DataError as error:

@@ -1,12 +1,12 @@
-"""Predict every image that needs a map: validation by its own fold's network, the rest by all of them."""
+"""Predict every image of a set: validation by its own fold's network, the rest by all of them."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,180 +16,124 @@ from tqdm import tqdm
 
 from pneumoseg.config.predict import PredictParams
 from pneumoseg.config.runtime import RuntimeParams
-from pneumoseg.predict.bringing import Repository
-from pneumoseg.predict.ensemble import Ensemble, load_ensemble
-from pneumoseg.predict.finished import Finished, finished_maps
-from pneumoseg.predict.members import Member, Own, find_members
-from pneumoseg.predict.planning import Panel, Task, assign, plan
+from pneumoseg.predict.ensemble import load_ensemble
+from pneumoseg.predict.finished import Finished, finished_in
+from pneumoseg.predict.members import find_member
+from pneumoseg.predict.planning import SETS, Task, plan
 from pneumoseg.predict.predictor import Predictor
-from pneumoseg.predict.seen_images import Families, Judges, known_patients
-from pneumoseg.shared.files import fresh_dir, read_png, write_json, write_png
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
+from pneumoseg.shared.files import read_png, write_json, write_png
+from pneumoseg.shared.fingerprints import project_root
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
 
 logger = logging.getLogger(__name__)
 
 MEMBERS_FILE = "members.json"
-SETS = ("validation", "test", "unlabelled")
 
 
-def predict(
-    models: Path,
-    curves: Path,
-    train_folds: Sequence[int],
-    images: Path,
-    metadata: Path,
-    annotations: Path,
-    folds: Path,
-    out: Path,
-    params: PredictParams,
-    runtime: RuntimeParams,
-    repository: Repository | None = None,
-    *,
-    split: Path | None = None,
-) -> None:
-    """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv into ``out``; one block in memory.
+@dataclass(frozen=True)
+class Radiographs:
+    """The images of a set.
 
-    Where more than one network a fold predicts, members.json says what was combined.
+    Attributes:
+        folder: of PNG files <image_id>.png.
+        sides: image id → (rows, columns) of its map.
+    """
+
+    folder: Path
+    sides: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, layout: Layout) -> Radiographs:
+        """Maps have the size of the original file, which metadata.csv tells."""
+        table = read_table(layout.metadata, METADATA)
+        sides = zip(table["image_id"], zip(table["rows"], table["columns"], strict=True), strict=True)
+        return cls(layout.images, dict(sides))
+
+    def read(self, image_ids: Sequence[str]) -> list[NDArray[np.uint8]]:
+        """Each (H, W)."""
+        return [read_png(self.folder / f"{image_id}.png") for image_id in image_ids]
+
+
+def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, runtime: RuntimeParams) -> None:
+    """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv; one block in memory.
+
+    Where more than one network a fold predicts, members.json says what was combined. What is finished of a killed
+    prediction waits in .resume/.
 
     Args:
-        models: folder that holds fold<k>/ of every trained fold.
-        curves: metrics/train, from which only what is left of other folds is removed.
+        layout: of the main set, or of an external one, which the main set's networks predict.
         train_folds: the folds that are trained.
-        images: folder of PNG radiographs.
-        metadata: data/metadata.csv.
-        annotations: data/annotations.csv.
-        folds: data/splits/folds.csv.
-        out: data/predictions.
         params: section predict.
         runtime: section runtime.
-        repository: where an unfinished prediction is kept and members' revisions come from; None: neither.
-        split: the folds.csv that the networks were trained on, where ``folds`` is not it: for a set from elsewhere,
-            whose patient ids mean other people.
 
     Raises:
-        DataError: a model or an image is missing or damaged, or a member has seen an image that figures are made of.
+        DataError: a model or an image is missing or damaged, or a member was trained on another split.
         ParameterError: a network cannot take one of the scales.
     """
-    own = Own({fold: models / f"fold{fold}" for fold in train_folds}, split or folds)
-    members = find_members(params.members, own, repository)
-    annotated = read_table(annotations, ANNOTATIONS)
-    unlabelled = sorted(annotated.loc[annotated["annotated"] == 0, "image_id"])
-    patients = known_patients(folds, metadata) if split is None else None
-    tasks = assign(plan(read_table(folds, FOLDS), unlabelled, train_folds), _panels(members, patients))
+    main, root = layout.main, project_root(layout.root)
+    own = {fold: main.models / f"fold{fold}" for fold in train_folds}
+    members = [find_member(entry, root, main.splits, train_folds) for entry in params.members]
+    tasks = plan(layout, train_folds)
     ensemble = load_ensemble(own, members, params, runtime)
-    resume = None
-    if repository is not None:
-        key = ensemble.fingerprint(tasks, metadata, repository.code)
-        resume = repository.root / ".resume" / f"predict-{key}"
-    described = read_table(metadata, METADATA)
-    sides = dict(zip(described["image_id"], zip(described["rows"], described["columns"], strict=True), strict=True))
-    fresh_dir(out)
-    for name in SETS:
-        (out / name).mkdir()
-    with finished_maps(resume) as finished:
-        rows = _predict_tasks(tasks, ensemble, images, sides, out, params.batch_size, finished)
+    radiographs = Radiographs.of(layout)
+    key = ensemble.fingerprint(tasks, layout.metadata)
+    rows: list[tuple[str, str, str, float]] = []
+    with finished_in(root / ".resume" / f"predict-{key}", layout.predictions) as finished:
+        with tqdm(total=sum(len(task.image_ids) for task in tasks), desc="predict", unit="image", disable=None) as bar:
+            for name in SETS:
+                (finished.out / name).mkdir(exist_ok=True)
+                started, count = time.perf_counter(), len(rows)
+                for task in (task for task in tasks if task.name == name):
+                    predictor = ensemble.predictor(task)
+                    for image_id, probability in _predict(task, predictor, radiographs, params.batch_size, finished):
+                        rows.append((image_id, name, task.fold, probability))
+                        bar.update()
+                _tell(name, len(rows) - count, time.perf_counter() - started)
         if ensemble.is_several:
-            write_json(out / MEMBERS_FILE, ensemble.description)
+            write_json(finished.out / MEMBERS_FILE, ensemble.describe())
         frame = pd.DataFrame(rows, columns=list(PREDICTED)).sort_values(["set", "image_id"])
-        write_table(out / "images.csv", frame, PREDICTED)
+        write_table(finished.out / "images.csv", frame, PREDICTED)
     logger.info("predicted %d images on %s, %s", len(rows), ensemble.runner.device, ensemble.runner.precision)
 
 
-def _panels(members: Sequence[Member], patients: Mapping[str, str] | None) -> list[Panel]:
-    """Members as planning sees them; ``patients`` None: no image here shares a patient with one of theirs."""
-    panels = []
-    for member in members:
-        families = Families() if patients is None else Families(patients, member.pool.patients)
-        trained = tuple(sorted(member.folders))
-        panels.append(Panel(member.name, trained, Judges(member.pool, trained, families)))
-    return panels
+def _tell(name: str, count: int, seconds: float) -> None:
+    if count:
+        logger.info(
+            "predicted %d %s images in %.0f s (%.1f a second)", count, name, seconds, count / max(seconds, 1e-9)
+        )
 
 
-def _predict_tasks(
-    tasks: Sequence[Task],
-    ensemble: Ensemble,
-    images: Path,
-    sides: Mapping[str, tuple[int, int]],
-    out: Path,
-    batch_size: int,
-    finished: Finished,
-) -> list[tuple[str, str, str, float]]:
-    """Rows of images.csv: image id, set, fold, probability; one line is told for each set."""
-    rows: list[tuple[str, str, str, float]] = []
-    total = sum(len(task.image_ids) for task in tasks)
-    with tqdm(total=total, desc="predict", unit="image", disable=not sys.stderr.isatty()) as bar:
-        for name in SETS:
-            started, count = time.perf_counter(), len(rows)
-            for task in (task for task in tasks if task.name == name):
-                predictor = ensemble.predictor(task)
-                for image_id, score in predict_images(
-                    task.image_ids, predictor, images, sides, out / name, batch_size, finished
-                ):
-                    rows.append((image_id, name, task.fold, score))
-                    bar.update()
-            if len(rows) > count:
-                seconds = max(time.perf_counter() - started, 1e-9)
-                speed = (len(rows) - count) / seconds
-                logger.info("predicted %d %s images in %.0f s (%.1f a second)", len(rows) - count, name, seconds, speed)
-    return rows
-
-
-def predict_images(
-    image_ids: Sequence[str],
-    predictor: Predictor,
-    images: Path,
-    sides: Mapping[str, tuple[int, int]],
-    out: Path,
-    batch_size: int,
-    finished: Finished | None = None,
+def _predict(
+    task: Task, predictor: Predictor, radiographs: Radiographs, batch_size: int, finished: Finished
 ) -> Iterator[tuple[str, float]]:
-    """Write the map of each image into ``out`` as <image_id>.png.
-
-    Args:
-        image_ids: in the order in which they are predicted.
-        predictor: the networks.
-        images: folder of PNG radiographs.
-        sides: image id → (rows, columns) of the map.
-        out: an existing folder.
-        batch_size: images in a network at once.
-        finished: what an earlier run has done; None: nothing is kept.
-
-    Yields:
-        Image id and probability of pneumothorax in the image, as soon as its map is there.
-
-    Raises:
-        DataError: an image is missing or damaged.
-    """
-    finished = finished or Finished(None)
-    batches = [image_ids[start : start + batch_size] for start in range(0, len(image_ids), batch_size)]
+    """Write the map of each image; give its id and probability of pneumothorax as soon as the map is there."""
+    folder = finished.out / task.name
     waiting = []
-    for batch in batches:
-        scores = finished.take(batch, out)
-        if scores is None:
+    for start in range(0, len(task.image_ids), batch_size):
+        batch = task.image_ids[start : start + batch_size]
+        known = finished.take(batch)
+        if known is None:
             waiting.append(batch)
         else:
-            yield from scores.items()
+            yield from known.items()
     size = predictor.block_batches
     blocks = [waiting[start : start + size] for start in range(0, len(waiting), size)]
-
-    def read(block: Sequence[Sequence[str]]) -> list[NDArray[np.uint8]]:
-        return [read_png(images / f"{image_id}.png") for batch in block for image_id in batch]
-
+    names = [[image_id for batch in block for image_id in batch] for block in blocks]
     # Threads: OpenCV leaves the interpreter lock while it codes; the next block is read while this one is computed.
     with ThreadPoolExecutor(2) as pool:
-        coming = pool.submit(read, blocks[0]) if blocks else None
-        for number, block in enumerate(blocks):
-            ids = [image_id for batch in block for image_id in batch]
+        coming = pool.submit(radiographs.read, names[0]) if names else None
+        for number, (block, ids) in enumerate(zip(blocks, names, strict=True)):
             pixels = coming.result() if coming else []
-            coming = pool.submit(read, blocks[number + 1]) if number + 1 < len(blocks) else None
-            results = predictor(pixels, [sides[image_id] for image_id in ids], batch_size)
-            written = [
-                pool.submit(write_png, out / f"{image_id}.png", np.rint(probability * 255).astype(np.uint8))
-                for image_id, (probability, _) in zip(ids, results, strict=True)
-            ]
-            for future in written:
-                future.result()
-            scores = {image_id: score for image_id, (_, score) in zip(ids, results, strict=True)}
+            coming = pool.submit(radiographs.read, names[number + 1]) if number + 1 < len(names) else None
+            answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size)
+            maps = {image_id: folder / f"{image_id}.png" for image_id in ids}
+            list(pool.map(_write_map, maps.values(), [probability for probability, _ in answers]))
+            said = {image_id: score for image_id, (_, score) in zip(ids, answers, strict=True)}
             for batch in block:
-                finished.add({image_id: scores[image_id] for image_id in batch}, out)
-            yield from scores.items()
+                finished.add({image_id: said[image_id] for image_id in batch}, [maps[image_id] for image_id in batch])
+            yield from said.items()
+
+
+def _write_map(path: Path, probability: NDArray[np.float32]) -> None:
+    write_png(path, np.rint(probability * 255).astype(np.uint8))

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.predict import Use
-from pneumoseg.networks.network import SegmentationModel
-from pneumoseg.networks.spec import ModelSpec
-from pneumoseg.predict.runner import Network, Runner, View, Views, load_networks
+from pneumoseg.predict.runner import Runner, TrainedNetwork, View, Views, load_networks
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
 from pneumoseg.shared.errors import DataError
@@ -30,7 +28,7 @@ BLOCK_BATCHES = 8
 class Group:
     """Networks of one experiment: their mean, or their votes, count with one weight."""
 
-    networks: tuple[Network, ...]
+    networks: tuple[TrainedNetwork, ...]
     weight: float = 1.0
     use: Use = "both"
 
@@ -41,6 +39,9 @@ class Combination:
 
     kind: Literal["mean", "vote"] = "mean"
     vote_threshold: float = 0.5
+
+
+MEAN = Combination()
 
 
 class Predictor:
@@ -57,46 +58,19 @@ class Predictor:
     the running sums of one block, whatever the number of images and networks.
     """
 
-    def __init__(
-        self,
-        members: Sequence[tuple[SegmentationModel, ModelSpec]],
-        device: Device = "cpu",
-        precision: Precision = "fp32",
-        *,
-        horizontal_flip: bool = False,
-        scales: tuple[float, ...] = (1.0,),
-    ) -> None:
-        """One group: the mean of these networks.
-
-        Raises:
-            DataError: there is no member.
-            ParameterError: a network cannot take one of the scales.
-        """
-        groups = [Group(tuple(Network(model, spec) for model, spec in members))]
-        views = Views(horizontal_flip, scales)
-        for network in groups[0].networks:
-            views.check(network)
-        self._set(groups, Runner(device, precision, views), Combination())
-
-    @classmethod
-    def of_groups(cls, groups: Sequence[Group], runner: Runner, combination: Combination) -> Self:
-        """Several groups, run by one runner.
+    def __init__(self, groups: Sequence[Group], runner: Runner | None = None, combination: Combination = MEAN) -> None:
+        """Several groups, run by one runner; by default on the CPU, as the images are.
 
         Raises:
             DataError: a group has no network, or none gives maps.
         """
-        predictor = cls.__new__(cls)
-        predictor._set(groups, runner, combination)
-        return predictor
-
-    def _set(self, groups: Sequence[Group], runner: Runner, combination: Combination) -> None:
         if not all(group.networks for group in groups) or all(group.use == "image" for group in groups):
             raise DataError("no trained model to predict with; run dvc repro train")
         self._groups = tuple(groups)
-        self._runner = runner
+        self._runner = runner or Runner()
         self._combination = combination
         everything = [network for group in groups for network in group.networks]
-        self.block_batches = 1 if runner.make_room(everything) else BLOCK_BATCHES
+        self.block_batches = 1 if self._runner.make_room(everything) else BLOCK_BATCHES
 
     @classmethod
     def load(
@@ -109,9 +83,11 @@ class Predictor:
         scales: tuple[float, ...] = (1.0,),
     ) -> Self:
         """The mean over folders of folds, each with weights.safetensors, model.json and perhaps further checkpoints."""
-        networks = [network for folder in folders for network in load_networks(Path(folder))]
-        members = [(network.model, network.spec) for network in networks]
-        return cls(members, device, precision, horizontal_flip=horizontal_flip, scales=scales)
+        networks = tuple(network for folder in folders for network in load_networks(Path(folder)))
+        views = Views(horizontal_flip, scales)
+        for network in networks:
+            views.check(network)
+        return cls([Group(networks)], Runner(device, precision, views))
 
     def __call__(
         self,

@@ -30,7 +30,7 @@ View = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class TrainedNetwork:
     """One trained network, in evaluation mode, and what was written beside its weights."""
 
     model: SegmentationModel
@@ -61,13 +61,13 @@ def model_folders(fold: Path) -> list[Path]:
     return [fold, *(fold / f"checkpoint{number}" for number in numbers)]
 
 
-def load_networks(fold: Path) -> tuple[Network, ...]:
+def load_networks(fold: Path) -> tuple[TrainedNetwork, ...]:
     """Read the networks of a fold, on the CPU.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    return tuple(Network(*load_model(folder)) for folder in model_folders(fold))
+    return tuple(TrainedNetwork(*load_model(folder)) for folder in model_folders(fold))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Views:
     horizontal_flip: bool = False
     scales: tuple[float, ...] = (1.0,)
 
-    def sizes_px(self, network: Network) -> list[int]:
+    def sizes_px(self, network: TrainedNetwork) -> list[int]:
         """Side of the network's square input at each scale, a multiple of what its levels need.
 
         Raises:
@@ -96,7 +96,7 @@ class Views:
             )
         return sizes
 
-    def check(self, network: Network) -> None:
+    def check(self, network: TrainedNetwork) -> None:
         """Refuse sizes that the network cannot take; no arithmetic is done.
 
         Raises:
@@ -134,9 +134,9 @@ class Runner:
         """Find the limit, unless it is given."""
         if self.limit_bytes is None and self.device == "cuda":
             self.limit_bytes = torch.cuda.mem_get_info()[0] // 2
-        self._resident: set[Network] = set()
+        self._resident: set[TrainedNetwork] = set()
 
-    def make_room(self, networks: Sequence[Network]) -> bool:
+    def make_room(self, networks: Sequence[TrainedNetwork]) -> bool:
         """Take other networks from the device where these do not fit beside them; tells whether these fit now."""
         if not self._fits(networks):
             for network in self._resident - set(networks):
@@ -144,12 +144,12 @@ class Runner:
                 self._resident.discard(network)
         return self._fits(networks)
 
-    def _fits(self, networks: Sequence[Network]) -> bool:
+    def _fits(self, networks: Sequence[TrainedNetwork]) -> bool:
         needed = sum(network.nbytes for network in self._resident | set(networks))
         return self.limit_bytes is None or needed <= self.limit_bytes
 
     @contextmanager
-    def on_device(self, network: Network) -> Iterator[None]:
+    def on_device(self, network: TrainedNetwork) -> Iterator[None]:
         """Bring a network to the device, and take it away again where it cannot stay."""
         stays = self._fits([network])
         if network not in self._resident:
@@ -163,7 +163,7 @@ class Runner:
                 network.model.to("cpu")
 
     @torch.inference_mode()
-    def predict(self, network: Network, images: Sequence[NDArray[Any]]) -> list[View]:
+    def predict(self, network: TrainedNetwork, images: Sequence[NDArray[Any]]) -> list[View]:
         """What a network that is on the device says of radiographs, at each scale.
 
         Args:
@@ -172,7 +172,7 @@ class Runner:
         """
         return [self._view(network, images, size_px) for size_px in self.views.sizes_px(network)]
 
-    def _view(self, network: Network, images: Sequence[NDArray[Any]], size_px: int) -> View:
+    def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
         maps, head = self._forward(network.model, batch)
         if self.views.horizontal_flip:

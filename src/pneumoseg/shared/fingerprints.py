@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from yaml import YAMLError
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
-from pneumoseg.shared.lockfile import md5_of, read_lock
+from pneumoseg.shared.lockfile import md5_of, read_lock, read_yaml
 
 #: The tables that say which images, with which annotation, in which fold.
 DATA_TABLES = ("data/metadata.csv", "data/annotations.csv", "data/splits/folds.csv")
@@ -63,6 +62,12 @@ def stage_code(root: Path, stage: str) -> str:
 def pipeline_code(root: Path) -> str:
     """Digest of the Python files that any stage depends on."""
     return digest_files(sorted(_code_files(root, set().union(*code_deps(root).values()))), root)
+
+
+def package_code() -> str:
+    """Digest of every Python file of this package, wherever it is installed."""
+    package = Path(__file__).resolve().parents[1]
+    return digest_files(package.rglob("*.py"), package)
 
 
 def data_fingerprint(root: Path) -> str:
@@ -119,7 +124,7 @@ def _canonical(content: dict[str, Any]) -> bytes:
 def _stages(root: Path) -> dict[str, dict[str, Any]]:
     path = root / "dvc.yaml"
     try:
-        stages: dict[str, dict[str, Any]] = YAML(typ="safe").load(path)["stages"]
+        stages: dict[str, dict[str, Any]] = read_yaml(path.read_text("utf-8"))["stages"]
     except FileNotFoundError:
         raise DataError(f"{path}: not there; run from the folder that holds it") from None
     except (YAMLError, KeyError, TypeError) as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+import yaml
 
 from pneumoseg.shared.errors import DataError
 
@@ -29,6 +29,34 @@ class LockedStage:
     outs: Mapping[str, str]
 
 
+class _Loader(yaml.CSafeLoader):
+    """YAML 1.2, as DVC writes it, by the C parser.
+
+    PyYAML is of YAML 1.1, where 1e-07 is text, ``off`` is false and 1:30 is 90: here a word is what YAML 1.2 says.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - not annotated as ClassVar in PyYAML
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
+
+
+def read_yaml(text: str) -> Any:
+    """The content of a file that DVC writes or reads.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - derived from the safe loader
+
+
 def read_lock(root: Path) -> dict[str, LockedStage]:
     """The stages of ``root/dvc.lock`` by name (``train@0``); none where nothing has run yet."""
     path = root / "dvc.lock"
@@ -42,9 +70,8 @@ def parse_lock(text: str, source: str) -> dict[str, LockedStage]:
         DataError: the text is no dvc.lock, for example one with a merge conflict in it.
     """
     try:
-        stages = YAML(typ="safe").load(text)["stages"]
-        return {name: _locked(stage) for name, stage in stages.items()}
-    except (YAMLError, AttributeError, KeyError, TypeError) as error:
+        return {name: _locked(stage) for name, stage in read_yaml(text)["stages"].items()}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{source}: not readable as dvc.lock ({error}); restore it from git, or run dvc repro"
         ) from None

@@ -1,24 +1,35 @@
 """Files of other revisions and experiments, and what dvc.lock says of them; the only module that imports DVC.
 
 A revision is anything git can name (commit, branch, tag) or the name of a DVC experiment. Nothing here writes to the
-repository or reaches for a network: data come from DVC's local cache, and what is not there is reported, not fetched.
+repository or reaches for a network: outputs come from DVC's local cache, whose layout DVC documents ("Structure of the
+cache directory"), and what is not there is reported, not fetched.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import read_json
 from pneumoseg.shared.lockfile import LockedStage, parse_lock
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+#: Outputs below it are git's (``cache: false``); all others lie in DVC's cache.
+METRICS = "metrics"
+#: DVC keeps an experiment as a ref named after the commit that it started from, and after itself.
+_EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,8 @@ class Revision:
 
     name: str  # as the user gave it, or the experiment's name
     sha: str
-    experiment: str | None
-    baseline: str | None  # the commit that the experiment started from
+    experiment: str | None = None
+    baseline: str | None = None  # the commit that the experiment started from
 
 
 def resolve(root: Path, name: str) -> Revision:
@@ -37,19 +48,18 @@ def resolve(root: Path, name: str) -> Revision:
     Raises:
         DataError: there is no such revision, or the folder is no DVC repository under git.
     """
-    from dvc.repo.experiments.utils import exp_refs_by_rev
-    from dvc.scm import RevError, resolve_rev
-
-    with _repository(root) as repo:
-        try:
-            sha = resolve_rev(repo.scm, name)
-        except RevError:
-            raise DataError(
-                f"{name}: neither a git revision nor an experiment; see git log and dvc exp list -A"
-            ) from None
-        # A commit further up an experiment's branch is contained in its ref without being the experiment.
-        refs = [ref for ref in exp_refs_by_rev(repo.scm, sha) if repo.scm.get_ref(str(ref)) == sha]
-        return Revision(name, sha, refs[0].name, refs[0].baseline_sha) if refs else Revision(name, sha, None, None)
+    known = experiments(root)
+    sha = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    if sha:
+        found = [experiment for experiment in known if experiment.sha == sha]
+    else:
+        found = [experiment for experiment in known if experiment.name == name]
+        found = found or [experiment for experiment in known if experiment.name.startswith(name)]
+    if not sha and len(found) > 1:
+        raise DataError(f"{name}: several experiments are called so; name one by its commit (dvc exp list -A --sha)")
+    if not sha and not found:
+        raise DataError(f"{name}: neither a git revision nor an experiment; see git log and dvc exp list -A")
+    return Revision(name, found[0].sha, found[0].experiment, found[0].baseline) if found else Revision(name, sha)
 
 
 def experiments(root: Path) -> list[Revision]:
@@ -58,197 +68,127 @@ def experiments(root: Path) -> list[Revision]:
     Raises:
         DataError: the folder is no DVC repository under git.
     """
-    from dvc.repo.experiments.utils import exp_refs
-
-    with _repository(root) as repo:
-        found = [
-            Revision(ref.name, repo.scm.get_ref(str(ref)), ref.name, ref.baseline_sha)
-            for ref in exp_refs(repo.scm)
-            if ref.name
-        ]
+    if not (root / ".dvc").is_dir() or not _git(root, "rev-parse", "--git-dir"):
+        raise DataError(f"{root}: not a DVC repository under git; run from a clone of the project")
+    lines = _git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").splitlines()
+    refs = [(sha, _EXPERIMENT.fullmatch(ref)) for sha, ref in (line.split(" ", 1) for line in lines)]
+    found = [Revision(ref[3], sha, ref[3], ref[1] + ref[2]) for sha, ref in refs if ref]
     return sorted(found, key=lambda revision: (revision.name, revision.sha))
 
 
-def lock(root: Path, sha: str | None) -> dict[str, LockedStage]:
-    """dvc.lock of a commit, of the workspace for None; empty where there is none."""
-    with _at(root, sha) as repo:
-        return _read_lock(repo)
+def _git(root: Path, *arguments: str) -> str:
+    """What git says; nothing where it refuses."""
+    command = ["git", "-C", os.fspath(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - no shell
 
 
-def hashes(root: Path, sha: str | None, paths: Iterable[str]) -> dict[str, str | None]:
-    """MD5 of files and folders as DVC computes it (a folder's ends with ``.dir``); None for what is not there.
+class Snapshot:
+    """One commit, or the workspace with its dvc.lock. Paths are relative to the root, with slashes."""
 
-    Args:
-        root: the repository.
-        sha: a commit, where only what git tracks is seen; None for the workspace.
-        paths: relative to root, with slashes.
-    """
-    from dvc_data.hashfile.build import build
+    def __init__(self, root: Path, sha: str | None = None) -> None:
+        """See the repository ``root`` through a commit; None: the workspace."""
+        self.root = root
+        self.sha = sha
 
-    found: dict[str, str | None] = {}
-    with _at(root, sha) as repo:
-        for name in paths:
-            path = repo.fs.join(repo.root_dir, *PurePosixPath(name).parts)
-            if repo.fs.exists(path):
-                _, _, built = build(repo.cache.local, path, repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
-                found[name] = built.hash_info.value
-            else:
-                found[name] = None
-    return found
+    @cached_property
+    def stages(self) -> dict[str, LockedStage]:
+        """dvc.lock; empty where there is none."""
+        where = "dvc.lock" if self.sha is None else f"dvc.lock of {self.sha[:10]}"
+        place = self._kept("dvc.lock").get("dvc.lock")
+        return parse_lock(self._repo.fs.cat_file(place).decode(), where) if place else {}
+
+    def hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """MD5 of files and folders that git keeps, as DVC computes it; None for what is not there."""
+        return {path: self._hash(path) for path in paths}
+
+    def files_in(self, path: str, outs: Mapping[str, str]) -> dict[str, str] | None:
+        """The files at or below a path, by MD5, that outputs (path → MD5) hold there.
+
+        Returns:
+            None where DVC's cache does not know a folder's files; nothing where no output is there.
+        """
+        files: dict[str, str] = {}
+        for out, md5 in outs.items():
+            if overlap(out, path):
+                held = self.cached_folder(md5) if md5.endswith(".dir") else {"": md5}
+                if held is None:
+                    return None
+                files |= {str(PurePosixPath(out, file)): oid for file, oid in held.items()}
+        return {file: oid for file, oid in files.items() if PurePosixPath(file).is_relative_to(path)}
+
+    def cached_folder(self, md5: str) -> dict[str, str] | None:
+        """The files of a folder in DVC's cache, relative path → MD5; None where the cache does not know it."""
+        listed = self._cached(md5)
+        if not listed.is_file():
+            return None
+        return {entry["relpath"]: entry["md5"] for entry in read_json(listed)}
+
+    def export(self, paths: Iterable[str], target: Path) -> list[str]:
+        """Copy files and folders into ``target``, at the same relative paths.
+
+        What git keeps comes from the commit (or the workspace); outputs come from DVC's local cache as dvc.lock names
+        them, so that they are those of the recorded run even where the workspace has moved on.
+
+        Returns:
+            The paths of which nothing, or not everything, could be had.
+        """
+        return [path for path in paths if not self._export(path, target)]
+
+    def _export(self, path: str, target: Path) -> bool:
+        every = {out: md5 for stage in self.stages.values() for out, md5 in stage.outs.items()}
+        outs = {out: md5 for out, md5 in every.items() if overlap(out, path) and not overlap(out, METRICS)}
+        if not outs:
+            return self._copy(path, target)
+        files = self.files_in(path, outs)
+        if not files or not all(self._cached(md5).is_file() for md5 in files.values()):
+            return False
+        for file, md5 in files.items():
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._cached(md5), target / file)
+        return True
+
+    def _copy(self, path: str, target: Path) -> bool:
+        found = self._kept(path)
+        for file, place in found.items():
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            (target / file).write_bytes(self._repo.fs.cat_file(place))
+        return bool(found)
+
+    def _hash(self, path: str) -> str | None:
+        files = {file: _md5(self._repo.fs.cat_file(place)) for file, place in self._kept(path).items()}
+        inside = {file.removeprefix(f"{path}/"): md5 for file, md5 in files.items()}
+        return files.get(path) or (folder_hash(inside) if inside else None)
+
+    def _kept(self, path: str) -> dict[str, str]:
+        """The files at or below a path that git keeps (or that lie in the workspace), with their place in _repo.fs."""
+        fs, top = self._repo.fs, self._repo.root_dir
+        start = fs.join(top, *PurePosixPath(path).parts)
+        found = [start] if fs.isfile(start) else self._repo.dvcignore.find(fs, start)
+        return {"/".join(fs.relparts(place, top)): place for place in found}
+
+    def _cached(self, md5: str) -> Path:
+        return Path(self._repo.cache.local.path, md5[:2], md5[2:])
+
+    @cached_property
+    def _repo(self) -> Repo:
+        os.environ.setdefault("DVC_NO_ANALYTICS", "true")
+        # Not dvc.api.DVCFileSystem: it loads every stage first, sees nothing where params.yaml is damaged, and fetches.
+        from dvc.repo import Repo
+
+        return Repo(os.fspath(self.root), rev=self.sha)
 
 
-def cached_folder(root: Path, md5: str) -> dict[str, str] | None:
-    """The files of a folder in DVC's cache, relative path → MD5; None where the cache does not know it.
-
-    Args:
-        root: the repository.
-        md5: of the folder, ending with ``.dir``.
-    """
-    with _at(root, None) as repo:
-        return _cached_folder(repo, md5)
+def overlap(one: str, other: str) -> bool:
+    """Whether two paths are the same, or one lies in the other."""
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def folder_hash(files: Mapping[str, str]) -> str:
-    """MD5 that DVC gives to a folder of files (relative path → MD5)."""
-    from dvc_data.hashfile.hash_info import HashInfo
-    from dvc_data.hashfile.tree import Tree
-
-    tree = Tree()  # type: ignore[no-untyped-call]
-    for name, md5 in files.items():
-        tree.add(PurePosixPath(name).parts, None, HashInfo("md5", md5))
-    tree.digest()
-    return str(tree.hash_info.value)
+    """MD5 that DVC gives to a folder of files (relative path → MD5): that of the list it keeps in its cache."""
+    listed = [{"md5": files[path], "relpath": path} for path in sorted(files)]
+    return f"{_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
 
 
-def export(root: Path, sha: str | None, paths: Sequence[str], target: Path) -> list[str]:
-    """Copy files and folders of a revision into ``target``, at the same relative paths.
-
-    What git tracks comes from the commit (or the workspace); outputs come from DVC's local cache as dvc.lock names
-    them, so that they are those of the recorded run even where the workspace has moved on.
-
-    Args:
-        root: the repository.
-        sha: a commit; None for the workspace and its dvc.lock.
-        paths: files or folders, relative to root, with slashes.
-        target: a folder, made if need be.
-
-    Returns:
-        The paths of which nothing, or not everything, could be had.
-    """
-    with _at(root, sha) as repo:
-        outs = {path: md5 for stage in _read_lock(repo).values() for path, md5 in stage.outs.items()}
-        return [name for name in paths if not _export(repo, outs, name, target)]
-
-
-def recorded(root: Path, sha: str | None, path: str) -> dict[str, str] | None:
-    """The files of an output, path relative to root → MD5, as dvc.lock names them.
-
-    Args:
-        root: the repository.
-        sha: a commit; None for the workspace's dvc.lock.
-        path: an output, a part of one or a folder of several, relative to root, with slashes.
-
-    Returns:
-        None where DVC's cache does not know a folder's files; nothing where no output is there.
-    """
-    asked = PurePosixPath(path)
-    files: dict[PurePosixPath, str] = {}
-    with _at(root, sha) as repo:
-        outs = {PurePosixPath(out): md5 for stage in _read_lock(repo).values() for out, md5 in stage.outs.items()}
-        for out, md5 in outs.items():
-            if out.is_relative_to(asked) or asked.is_relative_to(out):
-                held = _cached_folder(repo, md5) if md5.endswith(".dir") else {"": md5}
-                if held is None:
-                    return None
-                files |= {out / file: oid for file, oid in held.items()}
-    return {str(file): oid for file, oid in files.items() if file.is_relative_to(asked)}
-
-
-def _export(repo: Repo, outs: Mapping[str, str], name: str, target: Path) -> bool:
-    """Copy one path; False where it, or a part of it, is not to be had."""
-    asked = PurePosixPath(name)
-    overlapping = [
-        PurePosixPath(out)
-        for out in outs
-        if PurePosixPath(out).is_relative_to(asked) or asked.is_relative_to(PurePosixPath(out))
-    ]
-    # Metrics and plots are outputs too, but git keeps them instead of the cache.
-    cached = [out for out in overlapping if not _tracked(repo, out)]
-    if not cached:
-        return _copy_tracked(repo, asked, target)
-    files: dict[PurePosixPath, str] = {}
-    for out in cached:
-        md5 = outs[str(out)]
-        held = _cached_folder(repo, md5) if md5.endswith(".dir") else {"": md5}
-        if held is None:
-            return False
-        files |= {out / file: oid for file, oid in held.items() if (out / file).is_relative_to(asked)}
-    if not files or not all(repo.cache.local.exists(oid) for oid in files.values()):
-        return False
-    for file, oid in files.items():
-        place = target / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(repo.cache.local.oid_to_path(oid), place)
-    return True
-
-
-def _cached_folder(repo: Repo, md5: str) -> dict[str, str] | None:
-    from dvc_data.hashfile.tree import Tree
-
-    if not repo.cache.local.exists(md5):
-        return None
-    tree = Tree.load(repo.cache.local, repo.cache.local.get(md5).hash_info)
-    return {"/".join(key): info.value for key, _, info in tree}
-
-
-def _tracked(repo: Repo, path: PurePosixPath) -> bool:
-    """Whether a path is git's: it is in the commit, or in the workspace and not ignored."""
-    from dvc.fs import LocalFileSystem
-
-    place = repo.fs.join(repo.root_dir, *path.parts)
-    return bool(repo.fs.exists(place)) and not (isinstance(repo.fs, LocalFileSystem) and repo.scm.is_ignored(place))
-
-
-def _copy_tracked(repo: Repo, path: PurePosixPath, target: Path) -> bool:
-    start = repo.fs.join(repo.root_dir, *path.parts)
-    if not repo.fs.exists(start):
-        return False
-    for file in [start] if repo.fs.isfile(start) else repo.fs.find(start):
-        place = target.joinpath(*repo.fs.relparts(file, repo.root_dir))
-        if "__pycache__" not in place.parts:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(repo.fs.read_bytes(file))
-    return True
-
-
-def _read_lock(repo: Repo) -> dict[str, LockedStage]:
-    path = repo.fs.join(repo.root_dir, "dvc.lock")
-    return parse_lock(repo.fs.read_text(path, encoding="utf-8"), path) if repo.fs.exists(path) else {}
-
-
-@contextmanager
-def _repository(root: Path) -> Iterator[Repo]:
-    os.environ.setdefault("DVC_NO_ANALYTICS", "true")
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-    from dvc.scm import SCMError
-
-    try:
-        repo = Repo(os.fspath(root))
-    except (NotDvcRepoError, SCMError) as error:
-        raise DataError(f"{root}: not a DVC repository under git ({error}); run from a clone of the project") from None
-    with repo:
-        yield repo
-
-
-@contextmanager
-def _at(root: Path, sha: str | None) -> Iterator[Repo]:
-    """The repository as it is in the workspace, or seen through one commit."""
-    from dvc.repo.brancher import switch
-
-    with _repository(root) as repo:
-        if sha is None:
-            yield repo
-            return
-        with switch(repo, sha):
-            yield repo
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

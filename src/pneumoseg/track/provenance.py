@@ -12,15 +12,14 @@ parameters, code and inputs it last ran. So a record made afterwards takes its p
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import CODE, code_deps
 from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.shared.revisions import METRICS, Snapshot, folder_hash, overlap
 
 Stages = Mapping[str, LockedStage]
 _OF_A_SET = ("external_extract", "external_predict", "external_evaluate")
@@ -66,46 +65,36 @@ def locked_params(content: Mapping[str, Any], stages: Stages) -> dict[str, Any]:
     return merged
 
 
-def changed_code(root: Path, sha: str | None, stages: Stages, pipeline: Path) -> list[str]:
-    """Files and folders of code that are no longer what a stage ran with.
+def changed_code(snapshot: Snapshot, stages: Stages, pipeline: Path) -> list[str]:
+    """Files and folders of code that are no longer what a stage ran with, by the revision's own dvc.yaml and dvc.lock.
 
     Args:
-        root: the repository.
-        sha: a commit; None for the workspace.
+        snapshot: of the revision.
         stages: of its dvc.lock.
         pipeline: a folder with its dvc.yaml.
     """
     named = code_deps(pipeline)
-    unlike = [
-        f"dvc.yaml (stage {name})"
-        for name, stage in stages.items()
-        if {path for path in stage.deps if path.startswith(CODE)} != named.get(name.split("@")[0])
-    ]
-    locked = {path: md5 for stage in stages.values() for path, md5 in stage.deps.items() if path.startswith(CODE)}
-    differing = {
-        path
-        for stage in stages.values()
-        for path, md5 in stage.deps.items()
-        if path.startswith(CODE) and md5 != locked[path]
+    ran = {
+        name: {path: md5 for path, md5 in stage.deps.items() if path.startswith(CODE)} for name, stage in stages.items()
     }
-    found = revisions.hashes(root, sha, locked)
-    return unlike + sorted(differing | {path for path, md5 in locked.items() if found[path] != md5})
+    unlike = [f"dvc.yaml (stage {name})" for name, deps in ran.items() if deps.keys() != named.get(name.split("@")[0])]
+    now = snapshot.hashes({path for deps in ran.values() for path in deps})
+    return unlike + sorted({path for deps in ran.values() for path, md5 in deps.items() if md5 != now[path]})
 
 
-def changed_outputs(root: Path, sha: str | None, stage: LockedStage, under: str) -> list[str]:
-    """Outputs below a folder, such as metrics/, that are not the ones the stage wrote."""
-    locked = {path: md5 for path, md5 in stage.outs.items() if path.startswith(under)}
-    found = revisions.hashes(root, sha, locked)
+def changed_outputs(snapshot: Snapshot, stage: LockedStage) -> list[str]:
+    """Outputs of a stage below metrics/ that are not the ones it wrote."""
+    locked = {path: md5 for path, md5 in stage.outs.items() if overlap(path, METRICS)}
+    found = snapshot.hashes(locked)
     return sorted(path for path, md5 in locked.items() if found[path] != md5)
 
 
-def broken_link(root: Path, stages: Stages, last: Iterable[str]) -> str | None:
+def broken_link(snapshot: Snapshot, stages: Stages, last: Iterable[str]) -> str | None:
     """The first input, upstream of the stages ``last``, that is not what another stage made; None: all agree.
 
     Raises:
         DataError: DVC's cache lacks a folder that is needed to tell.
     """
-    folder = cache(lambda md5: revisions.cached_folder(root, md5))
     waiting, done = list(last), set()
     while waiting:
         name = waiting.pop()
@@ -113,39 +102,23 @@ def broken_link(root: Path, stages: Stages, last: Iterable[str]) -> str | None:
             continue
         done.add(name)
         for path, md5 in stages[name].deps.items():
-            makers = _makers(stages, path)
-            if makers and _made(stages, path, makers, folder) != md5:
+            makers = {out: maker for maker, stage in stages.items() for out in stage.outs if overlap(out, path)}
+            if makers and _made(snapshot, path, {out: stages[maker].outs[out] for out, maker in makers.items()}) != md5:
                 made_by = ", ".join(sorted(set(makers.values())))
                 return f"{path}, which stage {name} read, is not what stage {made_by} made last"
             waiting += makers.values()
     return None
 
 
-def _makers(stages: Stages, path: str) -> dict[str, str]:
-    """Outputs at, above or below a path: output → stage."""
-    asked = PurePosixPath(path)
-    return {
-        out: name
-        for name, stage in stages.items()
-        for out in stage.outs
-        if PurePosixPath(out).is_relative_to(asked) or asked.is_relative_to(PurePosixPath(out))
-    }
-
-
-def _made(
-    stages: Stages, path: str, makers: Mapping[str, str], folder: Callable[[str], dict[str, str] | None]
-) -> str | None:
-    """MD5 of a path as its makers left it."""
-    if path in makers:
-        return stages[makers[path]].outs[path]
-    files: dict[str, str] = {}
-    for out, name in makers.items():
-        md5 = stages[name].outs[out]
-        held = folder(md5) if md5.endswith(".dir") else {"": md5}
-        if held is None:
-            raise DataError(f"{out} is not in DVC's cache, so nobody can tell what belongs together: dvc pull first")
-        files |= {str(PurePosixPath(out) / file): oid for file, oid in held.items()}
-    if path in files:
-        return files[path]
-    inside = {file.removeprefix(f"{path}/"): oid for file, oid in files.items() if file.startswith(f"{path}/")}
-    return revisions.folder_hash(inside) if inside else None
+def _made(snapshot: Snapshot, path: str, outs: Mapping[str, str]) -> str | None:
+    """MD5 of a path as the outputs (path → MD5) that overlap it leave it."""
+    if path in outs:
+        return outs[path]
+    files = snapshot.files_in(path, outs)
+    if files is None:
+        raise DataError(
+            f"{', '.join(sorted(outs))}: not in DVC's cache, so nobody can tell what belongs together: dvc pull first"
+        )
+    return files.get(path) or (
+        folder_hash({file.removeprefix(f"{path}/"): md5 for file, md5 in files.items()}) if files else None
+    )

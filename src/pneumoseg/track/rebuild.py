@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
 from ruamel.yaml import YAML
 
 from pneumoseg.config import Params, parse_params
-from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
+from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 from pneumoseg.shared.lockfile import LockedStage
-from pneumoseg.shared.revisions import Revision
+from pneumoseg.shared.revisions import METRICS, Revision, Snapshot, overlap
 from pneumoseg.track.configuration import Configuration, git_tags
 from pneumoseg.track.evidence import record_evaluation, record_external, record_pages
 from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
@@ -84,48 +84,54 @@ def rebuild(root: Path, params: Params, sources: Sequence[Revision | None]) -> l
 
 
 def _rebuild(store: Store, root: Path, current: Params, revision: Revision | None, outcome: Outcome) -> None:
-    sha = None if revision is None else revision.sha
-    every = revisions.lock(root, sha)
-    if not any(name.startswith("train@") for name in every):
+    snapshot = Snapshot(root, None if revision is None else revision.sha)
+    if not any(name.startswith("train@") for name in snapshot.stages):
         outcome.skipped.append("nothing has been trained yet")
         return
-    with _exported(root, sha, PIPELINE) as folder:
-        params = _params(folder, current, every)
-        stages = current_stages(every, params.split.train_folds, params.evaluate.external)
-        changed = changed_code(root, sha, stages, folder)
+    with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
+        folder = Path(name)
+        absent = set(snapshot.export(PIPELINE, folder)) & {"params.yaml", "dvc.yaml", "dvc.lock"}
+        if absent:
+            raise DataError(f"no {', '.join(sorted(absent))} in this revision")
+        content = _content(folder, snapshot.stages)
+        params = parse_params(content | _untracked(current), "dvc.lock")
+        stages = current_stages(snapshot.stages, params.split.train_folds, params.evaluate.external)
+        changed = changed_code(snapshot, stages, folder)
         if changed:
             outcome.skipped.append(f"code has changed since the stages ran ({', '.join(changed)}): dvc repro first")
             return
         trained = [f"train@{fold}" for fold in params.split.train_folds]
-        fault = _fault(root, sha, stages, trained)
+        fault = _fault(snapshot, stages, trained)
         if fault:
             outcome.skipped.append(f"training: {fault}")
             return
-        tested = _fault(root, sha, stages, [*trained, "tune", "evaluate"])
-        runs = [f"data/models/fold{fold}/run.json" for fold in params.split.train_folds]
-        lacking = revisions.export(root, sha, runs, folder)
+        lacking = snapshot.export([f"data/models/fold{fold}/run.json" for fold in params.split.train_folds], folder)
         if lacking:
             outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
             return
         # One by one: dvc.lock also names metrics of folds and external sets that are gone.
-        metrics = sorted(out for stage in stages.values() for out in stage.outs if out.startswith("metrics/"))
-        revisions.export(root, sha, [*DATA_TABLES, *metrics], folder)
+        metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS))
+        snapshot.export([*DATA_TABLES, *metrics], folder)
         configuration = Configuration.of(folder, params, _tags(root, revision))
         _record(store, configuration, outcome)
+        tested = _fault(snapshot, stages, [*trained, "tune", "evaluate"])
         if tested:
             outcome.skipped.append(f"test metrics: {tested}")
         else:
-            _record_test(store, root, sha, configuration, outcome)
-            _record_external(store, root, sha, stages, configuration, outcome)
-            _record_pages(store, root, sha, stages, configuration, outcome)
+            _Evaluated(store, snapshot, stages, configuration, outcome).record()
         row = find_row(store, configuration.key)
         if outcome.done and row is not None:
             store.client.set_tag(row.info.run_id, "rebuilt", "true")  # its times are not those of the training
             store.client.set_terminated(row.info.run_id, "FINISHED")
 
 
-def _params(folder: Path, current: Params, stages: dict[str, LockedStage]) -> Params:
-    """The parameters that the outputs were made with; section tracking is the workspace's."""
+def _untracked(current: Params) -> dict[str, Any]:
+    """Sections that no stage reads: the workspace's count."""
+    return {name: getattr(current, name).model_dump(mode="json") for name in UNTRACKED_SECTIONS}
+
+
+def _content(folder: Path, stages: Mapping[str, LockedStage]) -> dict[str, Any]:
+    """The content of params.yaml with the values that the outputs were made with."""
     content = YAML(typ="safe").load(folder / "params.yaml")
     folds = stages["predict"].params.get("split.train_folds") if "predict" in stages else None
     if folds is not None:
@@ -133,21 +139,18 @@ def _params(folder: Path, current: Params, stages: dict[str, LockedStage]) -> Pa
     if "evaluate" in stages and "evaluate" in stages["evaluate"].params:
         content["evaluate"]["external"] = stages["evaluate"].params["evaluate"].get("external", {})
     sets = content["evaluate"].get("external", {})
-    considered = current_stages(stages, content["split"]["train_folds"], sets)
-    merged = locked_params(content, considered)
-    merged |= {name: getattr(current, name).model_dump(mode="json") for name in ("tracking", "runtime")}
-    return parse_params(merged, "dvc.lock")
+    return locked_params(content, current_stages(stages, content["split"]["train_folds"], sets))
 
 
-def _fault(root: Path, sha: str | None, stages: dict[str, LockedStage], names: Sequence[str]) -> str | None:
+def _fault(snapshot: Snapshot, stages: Mapping[str, LockedStage], names: Sequence[str]) -> str | None:
     """Why the outputs of stages cannot be recorded; None where they can."""
     absent = [name for name in names if name not in stages]
     if absent:
         return f"stage {', '.join(absent)} has not run"
-    link = broken_link(root, stages, names)
+    link = broken_link(snapshot, stages, names)
     if link:
         return f"{link}: dvc repro first"
-    changed = [path for name in names for path in changed_outputs(root, sha, stages[name], "metrics/")]
+    changed = [path for name in names for path in changed_outputs(snapshot, stages[name])]
     return f"{', '.join(changed)}: not as the stage wrote it; dvc repro first" if changed else None
 
 
@@ -178,70 +181,56 @@ def _record(store: Store, configuration: Configuration, outcome: Outcome) -> Non
         outcome.done.append("row")
 
 
-def _record_test(store: Store, root: Path, sha: str | None, configuration: Configuration, outcome: Outcome) -> None:
-    row = find_row(store, configuration.key)
-    if row is None:
-        raise TrackingError(f"the row of {configuration.key} vanished while it was rebuilt; run pneumoseg track again")
-    wanted = ["data/submission.csv"]
-    logs_model = configuration.params.tracking.log_model and "recorded.model" not in row.data.tags
-    if logs_model:
-        wanted += [f"data/models/fold{fold}" for fold in configuration.params.split.train_folds]
-    lacking = revisions.export(root, sha, wanted, configuration.root)
-    if lacking:
-        outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
-    with_model = logs_model and not set(wanted[1:]) & set(lacking)
-    if record_evaluation(store, configuration, row.info.run_id, with_model=with_model):
-        outcome.done.append("test metrics")
-    if with_model:
-        outcome.done.append("model")
+@dataclass(frozen=True)
+class _Evaluated:
+    """A revision whose test metrics are those of its networks."""
 
+    store: Store
+    snapshot: Snapshot
+    stages: Mapping[str, LockedStage]
+    configuration: Configuration
+    outcome: Outcome
 
-def _record_external(
-    store: Store,
-    root: Path,
-    sha: str | None,
-    stages: dict[str, LockedStage],
-    configuration: Configuration,
-    outcome: Outcome,
-) -> None:
-    row = find_row(store, configuration.key)
-    names = [f"external_evaluate@{name}" for name in configuration.params.evaluate.external]
-    if row is None or not names:
-        return
-    fault = _fault(root, sha, stages, names)
-    if fault:
-        outcome.skipped.append(f"external sets: {fault}")
-    elif record_external(store, configuration, row.info.run_id):
-        outcome.done.append("external sets")
+    def record(self) -> None:
+        """Put test metrics, model, external sets and pages on its row, where they are not there yet."""
+        row = find_row(self.store, self.configuration.key)
+        if row is None:
+            raise TrackingError(
+                f"the row of {self.configuration.key} vanished while it was rebuilt; run pneumoseg track again"
+            )
+        self._test(row)
+        self._external(row)
+        if "recorded.report" not in row.data.tags and "report" in self.stages:
+            self._pages(row)
 
-
-def _record_pages(
-    store: Store,
-    root: Path,
-    sha: str | None,
-    stages: dict[str, LockedStage],
-    configuration: Configuration,
-    outcome: Outcome,
-) -> None:
-    row = find_row(store, configuration.key)
-    if row is None or "recorded.report" in row.data.tags or "report" not in stages:
-        return
-    fault = broken_link(root, stages, ["report"])
-    if fault or revisions.export(root, sha, ["data/report"], configuration.root):
-        outcome.skipped.append(f"report: {fault or 'not in the cache of DVC: dvc pull first'}")
-    elif record_pages(store, configuration, row.info.run_id):
-        outcome.done.append("report")
-
-
-@contextmanager
-def _exported(root: Path, sha: str | None, paths: Sequence[str]) -> Iterator[Path]:
-    """A temporary folder with files of the revision."""
-    with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
-        folder = Path(name)
-        lacking = set(revisions.export(root, sha, paths, folder)) & {"params.yaml", "dvc.yaml", "dvc.lock"}
+    def _test(self, row: Run) -> None:
+        params = self.configuration.params
+        models = [f"data/models/fold{fold}" for fold in params.split.train_folds]
+        logs_model = params.tracking.log_model and "recorded.model" not in row.data.tags
+        wanted = ["data/submission.csv", *(models if logs_model else ())]
+        lacking = self.snapshot.export(wanted, self.configuration.root)
         if lacking:
-            raise DataError(f"no {', '.join(sorted(lacking))} in this revision")
-        yield folder
+            self.outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
+        with_model = logs_model and not set(models) & set(lacking)
+        if record_evaluation(self.store, self.configuration, row.info.run_id, with_model=with_model):
+            self.outcome.done.append("test metrics")
+        if with_model:
+            self.outcome.done.append("model")
+
+    def _external(self, row: Run) -> None:
+        names = [f"external_evaluate@{name}" for name in self.configuration.params.evaluate.external]
+        fault = _fault(self.snapshot, self.stages, names)
+        if fault:
+            self.outcome.skipped.append(f"external sets: {fault}")
+        elif names and record_external(self.store, self.configuration, row.info.run_id):
+            self.outcome.done.append("external sets")
+
+    def _pages(self, row: Run) -> None:
+        fault = broken_link(self.snapshot, self.stages, ["report"])
+        if fault or self.snapshot.export(["data/report"], self.configuration.root):
+            self.outcome.skipped.append(f"report: {fault or 'not in the cache of DVC: dvc pull first'}")
+        elif record_pages(self.store, self.configuration, row.info.run_id):
+            self.outcome.done.append("report")
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
