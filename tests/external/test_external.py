@@ -18,9 +18,7 @@ from pneumoseg.config import parse_params
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.assessment import Outputs, evaluate
-from pneumoseg.external import prediction
 from pneumoseg.external.evaluation import CASES, Own, evaluate_site
-from pneumoseg.external.prediction import predict_site
 from pneumoseg.external.preparing import extract_site
 from pneumoseg.external.sites import find_source, named
 from pneumoseg.rule.decision import DecisionRule
@@ -480,27 +478,3 @@ def test_an_image_without_prediction_is_not_left_out_of_the_mean(tmp_path: Path)
     write_table(site.predictions / "images.csv", predicted[predicted["image_id"] != "b"], PREDICTED)
     with pytest.raises(DataError, match="b is missing"):
         evaluate_site(site, files, NO_TEMPERATURE)
-
-
-# Prediction and stale files ----------------------------------------------------------------------------------------
-
-
-def test_annotated_images_are_predicted_as_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    site, _ = hand_made(tmp_path)
-    annotations = read_table(site.annotations, ANNOTATIONS)
-    extra = pd.DataFrame({"image_id": ["z"], "annotated": [0]})
-    write_table(site.annotations, pd.concat([annotations, extra]), ANNOTATIONS)
-    asked: dict[str, Any] = {}
-
-    def predict(**arguments: Any) -> None:
-        asked.update(arguments, seen=read_table(arguments["annotations"], ANNOTATIONS)["image_id"].tolist())
-
-    monkeypatch.setattr(prediction, "predict", predict)
-    params = parse_params(SHIPPED)
-    split = tmp_path / "folds.csv"
-    predict_site(site, tmp_path / "models", tmp_path / "train", (0, 2), split, params.predict, params.runtime, None)
-    assert asked["seen"] == ["a", "b", "c", "d"]
-    assert asked["folds"] == site.folds
-    assert asked["out"] == site.predictions
-    assert asked["train_folds"] == (0, 2)
-    assert asked["split"] == split  # whose patient ids the networks know; those of the set are other people's
