@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 #: Outputs below it are git's (``cache: false``); all others lie in DVC's cache.
-METRICS = "metrics"
+METRICS_DIR = "metrics"
 #: DVC keeps an experiment as a ref named after the commit that it started from, and after itself.
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -136,7 +136,7 @@ class Snapshot:
 
     def _export(self, path: str, target: Path) -> bool:
         every = {out: md5 for stage in self.stages.values() for out, md5 in stage.outs.items()}
-        outs = {out: md5 for out, md5 in every.items() if overlap(out, path) and not overlap(out, METRICS)}
+        outs = {out: md5 for out, md5 in every.items() if overlap(out, path) and not overlap(out, METRICS_DIR)}
         if not outs:
             return self._copy(path, target)
         files = self.files_in(path, outs)

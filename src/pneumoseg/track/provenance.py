@@ -19,7 +19,7 @@ from typing import Any
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import CODE, code_deps
 from pneumoseg.shared.lockfile import LockedStage
-from pneumoseg.shared.revisions import METRICS, Snapshot, folder_hash, overlap
+from pneumoseg.shared.revisions import METRICS_DIR, Snapshot, folder_hash, overlap
 
 Stages = Mapping[str, LockedStage]
 _OF_A_SET = ("external_extract", "external_predict", "external_evaluate")
@@ -84,7 +84,7 @@ def changed_code(snapshot: Snapshot, stages: Stages, pipeline: Path) -> list[str
 
 def changed_outputs(snapshot: Snapshot, stage: LockedStage) -> list[str]:
     """Outputs of a stage below metrics/ that are not the ones it wrote."""
-    locked = {path: md5 for path, md5 in stage.outs.items() if overlap(path, METRICS)}
+    locked = {path: md5 for path, md5 in stage.outs.items() if overlap(path, METRICS_DIR)}
     found = snapshot.hashes(locked)
     return sorted(path for path, md5 in locked.items() if found[path] != md5)
 

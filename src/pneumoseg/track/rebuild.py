@@ -20,7 +20,7 @@ from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 from pneumoseg.shared.lockfile import LockedStage
-from pneumoseg.shared.revisions import METRICS, Revision, Snapshot, overlap
+from pneumoseg.shared.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.track.configuration import Configuration, git_tags
 from pneumoseg.track.evidence import record_evaluation, record_external, record_pages
 from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
@@ -110,7 +110,7 @@ def _rebuild(store: Store, root: Path, current: Params, revision: Revision | Non
             outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
             return
         # One by one: dvc.lock also names metrics of folds and external sets that are gone.
-        metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS))
+        metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS_DIR))
         snapshot.export([*DATA_TABLES, *metrics], folder)
         configuration = Configuration.of(folder, params, _tags(root, revision))
         _record(store, configuration, outcome)
