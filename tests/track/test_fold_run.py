@@ -17,12 +17,6 @@ from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import edit_params, make_project, make_repository, train_key_of
 
 
-@pytest.fixture(autouse=True)
-def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
     make_repository(tmp_path)

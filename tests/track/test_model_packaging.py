@@ -72,16 +72,14 @@ def test_the_signature_leaves_number_and_size_of_images_open() -> None:
     assert json.loads(signature().to_dict()["outputs"])[0]["tensor-spec"] == {"dtype": "float32", "shape": [-1, -1, -1]}
 
 
-@pytest.mark.slow
-def test_a_fresh_process_loads_and_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.long
+def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     import torch
 
     from pneumoseg.networks.factory import build_model
     from pneumoseg.networks.storage import save_model
     from pneumoseg.predict.predictor import Predictor
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     make_repository(tmp_path)
     make_project(tmp_path)
     params = edit_params(tmp_path, tracking={"log_model": True})

@@ -20,12 +20,6 @@ from tests.track.tracking_files import REPO, make_project, make_repository
 DEFAULT = TrackingParams(log_model=False)
 
 
-@pytest.fixture(autouse=True)
-def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -115,7 +109,7 @@ def test_a_process_knows_the_living_and_the_dead() -> None:
     assert store.is_running(None) is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_touch_a_fresh_store_at_once(tmp_path: Path) -> None:
     make_project(tmp_path)
     (tmp_path / ".dvc").mkdir()

@@ -17,9 +17,7 @@ from tests.track.tracking_files import edit_params, make_project, make_repositor
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+def params(tmp_path: Path) -> Params:
     make_project(tmp_path)
     make_repository(tmp_path)
     sites = {name: {"root": f"/x/{name}", "annotations": f"/x/{name}.csv"} for name in ("b", "a-1")}
