@@ -1,6 +1,7 @@
 """Rows rebuilt from files, on a small pipeline that DVC really ran."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from pneumoseg.commands.cli import main
 from pneumoseg.config import load_params
 from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.fingerprints import config_key
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.track import fold_run, record_report, record_test
+from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.provenance import locked_params
 from pneumoseg.track.rebuild import Outcome, read_curves, rebuild
+from pneumoseg.track.rows import open_row
 from pneumoseg.track.store import open_store
 from tests.track.repositories import shell
 from tests.track.tracking_files import _database, edit_params, make_project, train_key_of
@@ -203,6 +207,22 @@ def test_revisions_export_what_the_lock_names(repo: Path, tmp_path: Path) -> Non
         assert (target / "metrics/plots/roc.csv").read_text() == "x,y\n0,1\n"
     with pytest.raises(DataError, match="not a DVC repository under git"):
         revisions.resolve(tmp_path, "HEAD")
+
+
+@pytest.mark.slow
+def test_the_row_of_a_revision_that_is_older_than_a_parameter_is_found(repo: Path) -> None:
+    params = load_params()
+    for name in ("params.yaml", "dvc.lock"):
+        lines = (repo / name).read_text().splitlines()
+        (repo / name).write_text("\n".join(line for line in lines if "vote_threshold: 0.5" not in line) + "\n")
+    values = params.model_dump(mode="json")
+    del values["predict"]["vote_threshold"]
+    then = replace(Configuration.of(repo, params, {}), key=config_key(repo, values))
+    open_row(open_store(repo, params.tracking), then)
+    assert track(repo).done == ["fold 0", "test metrics", "report"]
+    (row,) = top_rows(repo)
+    assert row.data.tags["config_key"] == then.key
+    assert row.data.params["predict.vote_threshold"] == "0.5"
 
 
 def test_parameters_come_from_the_lock() -> None:

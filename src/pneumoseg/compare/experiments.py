@@ -21,7 +21,7 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.revisions import Snapshot, resolve
 from pneumoseg.shared.tables import FOLDS, Columns, read_table
-from pneumoseg.track.provenance import broken_link, changed_outputs, current_stages, locked_params
+from pneumoseg.track.provenance import broken_link, changed_outputs, chosen, current_stages, locked_params
 
 #: The name of the files that lie here, whatever was committed; dvc calls them so too.
 WORKSPACE: Final = "workspace"
@@ -159,7 +159,7 @@ def _read_settings(
             ["dvc.lock does not know the test figures; the parameters may not be theirs"],
             [],
         )
-    stages = current_stages(stages, *_chosen(content, stages))
+    stages = current_stages(stages, *chosen(content, stages))
     doubts, unknowns = [], []
     changed = [
         path for stage in ("tune", "evaluate") if stage in stages for path in changed_outputs(snapshot, stages[stage])
@@ -177,14 +177,6 @@ def _read_settings(
     except DataError as error:
         doubts.append(f"the parameters may not be those of the figures: {error}")
     return flatten(content), stages, doubts, unknowns
-
-
-def _chosen(content: Mapping[str, Any], stages: Mapping[str, LockedStage]) -> tuple[list[int], list[str]]:
-    """The folds and the external sets that the figures rest on: dvc.lock keeps those of earlier runs too."""
-    ran = stages["predict"].params if "predict" in stages else {}
-    folds = ran.get("split.train_folds", (content.get("split") or {}).get("train_folds") or [])
-    external = (stages["evaluate"].params.get("evaluate") or {}).get("external") or {}
-    return list(folds), list(external)
 
 
 def _read_params(path: Path) -> dict[str, Any]:

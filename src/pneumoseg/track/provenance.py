@@ -37,6 +37,16 @@ def current_stages(stages: Stages, folds: Iterable[int], sets: Iterable[str]) ->
     return {name: stage for name, stage in stages.items() if "@" not in name or name in names}
 
 
+def chosen(content: Mapping[str, Any], stages: Stages) -> tuple[list[int], list[str]]:
+    """The folds and the external sets that the figures rest on: of dvc.lock, else of the content of params.yaml."""
+    ran = {
+        key: value for name in ("predict", "evaluate") if name in stages for key, value in stages[name].params.items()
+    }
+    folds = ran.get("split.train_folds", (content.get("split") or {}).get("train_folds"))
+    evaluate = ran.get("evaluate", content.get("evaluate")) or {}
+    return list(folds or ()), list(evaluate.get("external") or ())
+
+
 def locked_params(content: Mapping[str, Any], stages: Stages) -> dict[str, Any]:
     """The content of params.yaml with every value that a stage ran with put in its place.
 

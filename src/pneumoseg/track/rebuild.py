@@ -8,22 +8,21 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
-from ruamel.yaml import YAML
 
-from pneumoseg.config import Params, parse_params
+from pneumoseg.config import Params, parse_params, read_yaml
 from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
-from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
+from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.track.configuration import Configuration, git_tags
 from pneumoseg.track.evidence import record_evaluation, record_external, record_pages
-from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, current_stages, locked_params
+from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, chosen, current_stages, locked_params
 from pneumoseg.track.rows import (
     find_fold_runs,
     find_row,
@@ -85,61 +84,68 @@ def rebuild(root: Path, params: Params, sources: Sequence[Revision | None]) -> l
 
 def _rebuild(store: Store, root: Path, current: Params, revision: Revision | None, outcome: Outcome) -> None:
     snapshot = Snapshot(root, None if revision is None else revision.sha)
-    if not any(name.startswith("train@") for name in snapshot.stages):
-        outcome.skipped.append("nothing has been trained yet")
-        return
     with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
-        folder = Path(name)
-        absent = set(snapshot.export(PIPELINE, folder)) & {"params.yaml", "dvc.yaml", "dvc.lock"}
-        if absent:
-            raise DataError(f"no {', '.join(sorted(absent))} in this revision")
-        content = _content(folder, snapshot.stages)
-        params = parse_params(content | _untracked(current), "dvc.lock")
-        stages = current_stages(snapshot.stages, params.split.train_folds, params.evaluate.external)
-        changed = changed_code(snapshot, stages, folder)
-        if changed:
-            outcome.skipped.append(f"code has changed since the stages ran ({', '.join(changed)}): dvc repro first")
-            return
-        trained = [f"train@{fold}" for fold in params.split.train_folds]
-        fault = _fault(snapshot, stages, trained)
-        if fault:
-            outcome.skipped.append(f"training: {fault}")
-            return
-        lacking = snapshot.export([f"data/models/fold{fold}/run.json" for fold in params.split.train_folds], folder)
-        if lacking:
-            outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
-            return
-        # One by one: dvc.lock also names metrics of folds and external sets that are gone.
-        metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS_DIR))
-        snapshot.export([*DATA_TABLES, *metrics], folder)
-        configuration = Configuration.of(folder, params, _tags(root, revision))
-        _record(store, configuration, outcome)
-        tested = _fault(snapshot, stages, [*trained, "tune", "evaluate"])
-        if tested:
-            outcome.skipped.append(f"test metrics: {tested}")
-        else:
-            _Evaluated(store, snapshot, stages, configuration, outcome).record()
+        params, stages, content = _read(snapshot, Path(name), current)
+        configuration = Configuration.of(Path(name), params, _tags(root, revision))
+        before = config_key(Path(name), _known(params.model_dump(mode="json"), content))
+        if find_row(store, before) is not None:  # made when the keys that its params.yaml lacks did not exist
+            configuration = replace(configuration, key=before)
+        _Rebuilding(store, snapshot, stages, configuration, outcome).record()
         row = find_row(store, configuration.key)
         if outcome.done and row is not None:
             store.client.set_tag(row.info.run_id, "rebuilt", "true")  # its times are not those of the training
             store.client.set_terminated(row.info.run_id, "FINISHED")
 
 
-def _untracked(current: Params) -> dict[str, Any]:
-    """Sections that no stage reads: the workspace's count."""
-    return {name: getattr(current, name).model_dump(mode="json") for name in UNTRACKED_SECTIONS}
+def _read(
+    snapshot: Snapshot, folder: Path, current: Params
+) -> tuple[Params, dict[str, LockedStage], Mapping[str, Any]]:
+    """Bring what is needed of a revision, and see that its training can be vouched for.
+
+    Args:
+        snapshot: of the revision.
+        folder: for its files.
+        current: of the workspace, whose sections that no stage reads count.
+
+    Returns:
+        The parameters that it ran with, its stages, and the parameters as they were written.
+
+    Raises:
+        DataError: why it cannot be recorded.
+        ParameterError: its parameters are none of today's.
+    """
+    if not any(name.startswith("train@") for name in snapshot.stages):
+        raise DataError("nothing has been trained yet")
+    absent = set(snapshot.export(PIPELINE, folder)) & {"params.yaml", "dvc.yaml"}
+    if absent:
+        raise DataError(f"no {', '.join(sorted(absent))} in this revision")
+    content = read_yaml(folder / "params.yaml")
+    stages = current_stages(snapshot.stages, *chosen(content, snapshot.stages))
+    content = locked_params(content, stages)
+    untracked = {name: getattr(current, name).model_dump(mode="json") for name in UNTRACKED_SECTIONS}
+    params = parse_params(content | untracked, "dvc.lock")
+    changed = changed_code(snapshot, stages, folder)
+    if changed:
+        raise DataError(f"code has changed since the stages ran ({', '.join(changed)}): dvc repro first")
+    fault = _fault(snapshot, stages, [f"train@{fold}" for fold in params.split.train_folds])
+    if fault:
+        raise DataError(f"training: {fault}")
+    lacking = snapshot.export([f"data/models/fold{fold}/run.json" for fold in params.split.train_folds], folder)
+    if lacking:
+        raise DataError(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
+    # One by one: dvc.lock also names metrics of folds and external sets that are gone.
+    metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS_DIR))
+    snapshot.export([*DATA_TABLES, *metrics], folder)
+    return params, stages, content
 
 
-def _content(folder: Path, stages: Mapping[str, LockedStage]) -> dict[str, Any]:
-    """The content of params.yaml with the values that the outputs were made with."""
-    content = YAML(typ="safe").load(folder / "params.yaml")
-    folds = stages["predict"].params.get("split.train_folds") if "predict" in stages else None
-    if folds is not None:
-        content["split"]["train_folds"] = folds
-    if "evaluate" in stages and "evaluate" in stages["evaluate"].params:
-        content["evaluate"]["external"] = stages["evaluate"].params["evaluate"].get("external", {})
-    sets = content["evaluate"].get("external", {})
-    return locked_params(content, current_stages(stages, content["split"]["train_folds"], sets))
+def _known(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of those keys that ``content`` has too, nested."""
+    return {
+        key: _known(value, content[key]) if isinstance(value, Mapping) and isinstance(content[key], Mapping) else value
+        for key, value in values.items()
+        if key in content
+    }
 
 
 def _fault(snapshot: Snapshot, stages: Mapping[str, LockedStage], names: Sequence[str]) -> str | None:
@@ -163,27 +169,9 @@ def _tags(root: Path, revision: Revision | None) -> dict[str, str]:
     return tags
 
 
-def _record(store: Store, configuration: Configuration, outcome: Outcome) -> None:
-    """The row, and a run for each fold that MLflow does not know."""
-    keys: dict[int, str] = {}
-    for fold in configuration.params.split.train_folds:
-        run = read_json(configuration.root / f"data/models/fold{fold}/run.json")
-        keys[fold] = str(run["train_key"])
-        if any("complete" in known.data.tags for known in find_fold_runs(store, keys[fold])):
-            continue
-        with record_fold(store, configuration, fold, keys[fold], strict=True) as record:
-            curves = read_curves(configuration.root / f"metrics/train/fold{fold}.csv")
-            record.finish(read_json(configuration.root / f"metrics/train/fold{fold}.json"), {}, curves)
-        outcome.done.append(f"fold {fold}")
-    if find_row(store, configuration.key) is None:
-        row, _ = open_row(store, configuration)
-        log_training(store, row, keys)
-        outcome.done.append("row")
-
-
 @dataclass(frozen=True)
-class _Evaluated:
-    """A revision whose test metrics are those of its networks."""
+class _Rebuilding:
+    """A revision whose training can be vouched for, and what becomes of it."""
 
     store: Store
     snapshot: Snapshot
@@ -192,21 +180,46 @@ class _Evaluated:
     outcome: Outcome
 
     def record(self) -> None:
-        """Put test metrics, model, external sets and pages on its row, where they are not there yet."""
+        """Put on its row what is not there yet."""
+        self._training()
         row = find_row(self.store, self.configuration.key)
         if row is None:
             raise TrackingError(
                 f"the row of {self.configuration.key} vanished while it was rebuilt; run pneumoseg track again"
             )
+        trained = [f"train@{fold}" for fold in self._folds]
+        fault = _fault(self.snapshot, self.stages, [*trained, "tune", "evaluate"])
+        if fault:
+            self.outcome.skipped.append(f"test metrics: {fault}")
+            return
         self._test(row)
         self._external(row)
         if "recorded.report" not in row.data.tags and "report" in self.stages:
             self._pages(row)
 
+    @property
+    def _folds(self) -> tuple[int, ...]:
+        return self.configuration.params.split.train_folds
+
+    def _training(self) -> None:
+        """The row, and a run for each fold that MLflow does not know."""
+        layout, keys = self.configuration.layout, {}
+        for fold in self._folds:
+            keys[fold] = str(read_json(layout.models / f"fold{fold}/run.json")["train_key"])
+            if any("complete" in known.data.tags for known in find_fold_runs(self.store, keys[fold])):
+                continue
+            with record_fold(self.store, self.configuration, fold, keys[fold], strict=True) as record:
+                curves = read_curves(layout.training / f"fold{fold}.csv")
+                record.finish(read_json(layout.training / f"fold{fold}.json"), {}, curves)
+            self.outcome.done.append(f"fold {fold}")
+        if find_row(self.store, self.configuration.key) is None:
+            row, _ = open_row(self.store, self.configuration)
+            log_training(self.store, row, keys)
+            self.outcome.done.append("row")
+
     def _test(self, row: Run) -> None:
-        params = self.configuration.params
-        models = [f"data/models/fold{fold}" for fold in params.split.train_folds]
-        logs_model = params.tracking.log_model and "recorded.model" not in row.data.tags
+        models = [f"data/models/fold{fold}" for fold in self._folds]
+        logs_model = self.configuration.params.tracking.log_model and "recorded.model" not in row.data.tags
         wanted = ["data/submission.csv", *(models if logs_model else ())]
         lacking = self.snapshot.export(wanted, self.configuration.root)
         if lacking:
