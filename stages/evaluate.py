@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
@@ -11,28 +10,13 @@ from pneumoseg.stage import run_stage
 
 def work(params: Params) -> None:
     """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
-    from pneumoseg.evaluate.assessment import Outputs, evaluate
+    from pneumoseg.evaluate.assessment import evaluate
     from pneumoseg.shared.layout import Layout
     from pneumoseg.shared.leftovers import remove_stale_sites
     from pneumoseg.track import record_test
 
     remove_stale_sites(Layout(), params.evaluate.external)
-    evaluate(
-        predictions=Path("data/predictions"),
-        masks=Path("data/masks"),
-        annotations_csv=Path("data/annotations.csv"),
-        metadata_csv=Path("data/metadata.csv"),
-        folds_csv=Path("data/splits/folds.csv"),
-        thresholds_json=Path("metrics/thresholds.json"),
-        outputs=Outputs(
-            Path("metrics/test.json"),
-            Path("metrics/test_cases.csv"),
-            Path("metrics/plots"),
-            Path("data/submission.csv"),
-        ),
-        params=params.evaluate,
-        workers=params.runtime.workers,
-    )
+    evaluate(Layout(), params.evaluate, params.runtime.workers)
     record_test(Layout(), params)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
@@ -11,17 +10,10 @@ from pneumoseg.stage import run_stage
 
 def work(name: str, params: Params) -> None:
     """Apply metrics/thresholds.json to the set's maps and write metrics/external/<name>/."""
-    from pneumoseg.external.evaluation import Own, evaluate_site
+    from pneumoseg.external.evaluation import evaluate_site
     from pneumoseg.shared.layout import Layout
 
-    own = Own(
-        predictions=Path("data/predictions"),
-        masks=Path("data/masks"),
-        metadata=Path("data/metadata.csv"),
-        folds=Path("data/splits/folds.csv"),
-        thresholds=Path("metrics/thresholds.json"),
-    )
-    evaluate_site(Layout(site=name), own, params.evaluate, params.runtime.workers)
+    evaluate_site(Layout(site=name), params.evaluate, params.runtime.workers)
 
 
 def main(argv: list[str] | None = None) -> int:

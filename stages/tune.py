@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
@@ -11,18 +10,10 @@ from pneumoseg.stage import run_stage
 
 def work(params: Params) -> None:
     """Search the rules of params.tune on the maps of data/predictions/validation."""
+    from pneumoseg.shared.layout import Layout
     from pneumoseg.tune.tuning import tune
 
-    tune(
-        predictions=Path("data/predictions"),
-        masks=Path("data/masks"),
-        folds_csv=Path("data/splits/folds.csv"),
-        metadata_csv=Path("data/metadata.csv"),
-        out_json=Path("metrics/thresholds.json"),
-        out_dir=Path("metrics/tune"),
-        params=params.tune,
-        workers=params.runtime.workers,
-    )
+    tune(Layout(), params.tune, params.runtime.workers)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from pneumoseg.rule.decision import PLAIN_RULE, DecisionRule, Level, clean_mask, level_of
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, DecisionRule, Level, clean_mask, level_of
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json, write_json
 
@@ -98,14 +98,22 @@ def test_cleaning_agrees_with_scipy(mask: np.ndarray, pixels: int, fill: bool) -
 def test_rule_survives_the_file_it_is_kept_in(tmp_path: object) -> None:
     path = tmp_path / "rule.json"  # type: ignore[operator]
     rule = DecisionRule("cumulative", 0.333333, (Level(0.333333, 900), Level(0.7, 20)), 0.123456, 64, True)
-    write_json(path, rule.to_json())
-    assert DecisionRule.from_json(read_json(path)) == rule
+    for kept in (rule, PLAIN_PROBABILITY_RULE):
+        write_json(path, kept.to_json())
+        assert DecisionRule.from_json(read_json(path)) == kept
+
+
+def test_a_rule_without_a_map_calls_and_never_marks() -> None:
+    rule = DecisionRule("probability", None, (), 0.4)
+    assert rule.opens(np.array([0.399999, 0.4, 1.0])).tolist() == [False, True, True]
+    with pytest.raises(DataError, match="give no map"):
+        rule.apply(image(255), 1.0)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "quadruplet"}, "not a kind"),
+        ({"kind": "quadruplet"}, r"kind: Input should be .single."),
         ({"mask_threshold": 1.0}, "below 1"),
         ({"levels": []}, "it has 1"),
         ({"levels": [{"threshold": 0.3, "min_area_px_at_1024": 5}]}, "above the mask threshold"),
@@ -113,6 +121,8 @@ def test_rule_survives_the_file_it_is_kept_in(tmp_path: object) -> None:
         ({"gate_probability": 1.5}, "gate_probability"),
         ({"extra": 1}, "dvc repro tune"),
         ({"levels": None}, "no decision rule"),
+        ({"mask_threshold": None}, "only the kind probability has none"),
+        ({"kind": "probability", "mask_threshold": None, "levels": []}, "it has a gate_probability"),
         ({"fill_holes": 1.5}, "dvc repro tune"),
     ],
 )

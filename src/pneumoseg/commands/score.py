@@ -16,16 +16,6 @@ from pneumoseg.shared.errors import PneumosegError
 if TYPE_CHECKING:
     from pneumoseg.evaluate.scoring import Score
 
-_LABELS = {
-    "dice_all": "Dice, all images",
-    "dice_pos": "Dice, images with pneumothorax",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "all_empty": "score of an all-empty submission",
-    "n": "images",
-    "prevalence": "share with pneumothorax",
-}
-
 
 def register(subparsers: Any) -> None:
     """Add the command to the parser of ``pneumoseg``."""
@@ -84,16 +74,19 @@ def _as_json(score: Score, allow_missing: bool) -> str:
     content: dict[str, float | int | None] = {
         name: round(value, 6) if math.isfinite(value) else None for name, value in score.figures.items()
     }
+    content["n"] = score.n
     if allow_missing:
         content |= {"missing": len(score.missing), "unknown": len(score.unknown)}
     return json.dumps(content) + "\n"
 
 
 def _as_text(score: Score) -> str:
-    width = max(map(len, _LABELS.values()))
-    lines = []
-    for name, label in _LABELS.items():
-        value = score.figures[name]
-        shown = f"{value:>8d}" if isinstance(value, int) else f"{value:8.4f}" if math.isfinite(value) else f"{'-':>8}"
-        lines.append(f"{label:<{width}}  {shown}  {name}\n")
-    return "".join(lines)
+    from pneumoseg.shared.registry import METRICS
+
+    lines = [
+        (METRICS[name].label, f"{value:.4f}" if math.isfinite(value) else "-", name)
+        for name, value in score.figures.items()
+    ]
+    lines.append(("images", str(score.n), "n"))
+    width = max(len(label) for label, _, _ in lines)
+    return "".join(f"{label:<{width}}  {value:>8}  {name}\n" for label, value, name in lines)

@@ -18,9 +18,10 @@ from pneumoseg.compare.pairing import Leak, Pairing, find_leaks, pair
 from pneumoseg.evaluate.subgroups import SIZES
 from pneumoseg.shared.errors import DataError
 from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap
-from pneumoseg.stats.figures import Figures, dice_ratios, margin_of
+from pneumoseg.stats.figures import Figures, dice_ratios
+from pneumoseg.stats.margins import margin_of
 from pneumoseg.stats.permutations import SAME
-from pneumoseg.stats.ranking import auc_with_interval
+from pneumoseg.stats.ranking import area_under_roc
 
 Bools = NDArray[np.bool_]
 
@@ -149,7 +150,7 @@ def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed
         cautions=write_cautions(experiments, pairing, leaks, data),
         scores=scores,
         figures=tuple(_figures(item, pairing.positive, bootstrap) for item in scores),
-        over_empty=tuple(str(margin_of(item.dice, empty, bootstrap)["verdict"]) for item in scores),
+        over_empty=tuple(margin_of(item.dice, empty, bootstrap).verdict for item in scores),
         against=tuple(
             _against(experiment, differences[index], scores[0], scores[index + 1], pairing)
             for index, experiment in enumerate(experiments[1:])
@@ -176,7 +177,8 @@ def _figures(scores: Scores, positive: Bools, bootstrap: PatientBootstrap) -> Fi
     figures = Figures().with_ratios(ratios, bootstrap)
     if scores.probability is None:
         return figures
-    return figures.with_one("auc", *auc_with_interval(scores.probability, positive, bootstrap))
+    ranking = area_under_roc(scores.probability, positive)
+    return figures.with_one("auc", ranking.value, bootstrap.interval(ranking))
 
 
 def _against(

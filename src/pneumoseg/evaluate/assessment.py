@@ -4,71 +4,99 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
-from pneumoseg.evaluate.assessing import assess, validation_labels
+from pneumoseg.evaluate.assessing import assess
 from pneumoseg.evaluate.curves import write_plots
 from pneumoseg.evaluate.measuring import TEST_CASES, measure, read_attributes, table_of
+from pneumoseg.evaluate.result import TestResult
 from pneumoseg.evaluate.submission import choose_ids, write_submission
-from pneumoseg.rule.cases import for_each, read_cases, read_predicted
-from pneumoseg.rule.decision import read_rule
-from pneumoseg.shared.files import fresh_dir, write_json
-from pneumoseg.shared.tables import write_table
+from pneumoseg.rule.cases import Predictions
+from pneumoseg.rule.decision import DecisionRule, read_rule
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import fresh_dir
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.parallel import map_threads
+from pneumoseg.shared.tables import Columns, write_table
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Where the stage writes; each is rewritten completely."""
+class Judged:
+    """The test images of a set under a rule.
 
-    figures_json: Path
-    cases_csv: Path
-    plots: Path
-    submission_csv: Path
+    Attributes:
+        rule: which one.
+        rows: one an image, as test_cases.csv, and ``instances``.
+        labels: probability and truth of the main set's validation images, for the temperature; empty for none.
+        result: all figures.
+    """
+
+    rule: DecisionRule
+    rows: pd.DataFrame
+    labels: tuple[tuple[float, bool], ...]
+    result: TestResult
+
+    def write_rows(self, layout: Layout, columns: Columns, rows: pd.DataFrame | None = None) -> None:
+        """Write the table of the images, or of rows that hold more about them."""
+        table = self.rows if rows is None else rows
+        write_table(layout.test_cases, table.drop(columns="instances"), columns)
 
 
-def evaluate(
-    predictions: Path,
-    masks: Path,
-    annotations_csv: Path,
-    metadata_csv: Path,
-    folds_csv: Path,
-    thresholds_json: Path,
-    outputs: Outputs,
-    params: EvaluateParams,
-    workers: int | None = None,
-) -> dict[str, Any]:
-    """Judge the test images and write the submission.
+def judge(layout: Layout, predictions: Predictions, params: EvaluateParams, workers: int | None) -> Judged:
+    """Measure the test images of the main set or of an external one under the rule tuned on the main set.
 
     Args:
-        predictions: folder with images.csv and the maps, uint8 round(255 p), of all sets.
-        masks: folder of true masks, positives only.
-        annotations_csv: labels, checked against the masks.
-        metadata_csv: sizes, pixel spacing, sex, age, view position.
-        folds_csv: image_id, patient, fold.
-        thresholds_json: of the stage tune.
-        outputs: where to write.
+        layout: of the set.
+        predictions: its tables.
         params: section evaluate.
-        workers: threads; None for one a core. No output depends on it.
-
-    Returns:
-        What was written to ``outputs.figures_json``, NaN where that has null.
+        workers: threads; None for one a core. No figure depends on it.
 
     Raises:
         DataError: there is no test image, or files contradict each other.
     """
-    rule = read_rule(thresholds_json)
-    choose_ids(read_predicted(predictions), params.submission_ids)  # a mistake there is told before the long part
-    known = read_attributes(metadata_csv, annotations_csv)
-    cases = read_cases(predictions, folds_csv, masks, "test")
-    measured = for_each(partial(measure, rule=rule, known=known, params=params), cases, workers, "test images")
-    rows = table_of(measured)
-    labels = validation_labels(predictions, folds_csv, masks) if params.temperature_scaling else []
-    content = assess(rows, measured, labels, params)
-    content["rule"] = [rule.describe()]
-    write_submission(predictions, rule, params.submission_ids, outputs.submission_csv)
-    write_table(outputs.cases_csv, rows, TEST_CASES)
-    write_plots(fresh_dir(outputs.plots), rows, content)
-    write_json(outputs.figures_json, content)
-    return content
+    rule = read_rule(layout.main.thresholds)
+    known = read_attributes(layout.metadata)
+    cases = predictions.cases("test")
+    if (cases[0].map is None) != (rule.mask_threshold is None):
+        raise DataError(
+            f"{layout.main.thresholds} holds a rule of kind {rule.kind}, but {layout.predictions} "
+            f"{'has no maps' if cases[0].map is None else 'has maps'}; run dvc repro tune"
+        )
+    rows = table_of(
+        map_threads(
+            partial(measure, rule=rule, known=known, params=params), cases, workers, f"test images of {layout.name}"
+        )
+    )
+    labels: tuple[tuple[float, bool], ...] = ()
+    if params.temperature_scaling:
+        main = predictions if layout.site is None else Predictions.read(layout.main)
+        labels = tuple((case.probability, case.label) for case in main.cases("validation"))
+    result = assess(rows, labels, params, "test" if layout.site is None else "external")
+    return Judged(rule, rows, labels, result.model_copy(update={"rule": (rule.describe(),)}))
+
+
+def evaluate(layout: Layout, params: EvaluateParams, workers: int | None = None) -> TestResult:
+    """Judge the test images and write their figures, tables and plots, and the submission.
+
+    Args:
+        layout: of the main set.
+        params: section evaluate.
+        workers: threads; None for one a core. No output depends on it.
+
+    Returns:
+        What was written to ``layout.test``.
+
+    Raises:
+        DataError: there is no test image, or files contradict each other.
+    """
+    predictions = Predictions.read(layout)
+    # A mistake there is told before the long part.
+    chosen = choose_ids(predictions.images, params.submission_ids)
+    judged = judge(layout, predictions, params, workers)
+    write_submission(layout, chosen, judged.rule)
+    judged.write_rows(layout, TEST_CASES)
+    write_plots(fresh_dir(layout.plots), judged.rows, judged.result)
+    judged.result.write(layout.test)
+    return judged.result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +13,12 @@ import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.distances import surface_distances
-from pneumoseg.evaluate.instances import ImageInstances, components, match_instances
+from pneumoseg.evaluate.instances import components, match_instances
 from pneumoseg.rule.cases import Case
-from pneumoseg.rule.decision import PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Mask
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Mask
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table
+from pneumoseg.shared.tables import METADATA, Columns, read_table
 
 #: metrics/test_cases.csv: one row for every test image, sorted by image_id. Empty cells: not defined for this image.
 TEST_CASES: Columns = {
@@ -33,6 +33,7 @@ TEST_CASES: Columns = {
     "intersection_px": "integer",
     "dice": "number",
     "iou": "number",
+    "plain_called": "integer",
     "plain_predicted_px": "integer",  # the same under the plain rule p > 0.5
     "plain_intersection_px": "integer",
     "plain_dice": "number",
@@ -48,19 +49,12 @@ TEST_CASES: Columns = {
     "view_position": "text",
     "phantom": "integer",
 }
+_UNKNOWN = float("nan")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One test image: its row of test_cases.csv and its instances."""
-
-    row: dict[str, Any]
-    instances: ImageInstances
-
-
-def size_group(truth_px: int, image_px: int, limits_px_at_1024: tuple[int, int]) -> str:
-    """Small below the first limit, large from the second on; empty where there is no mask."""
-    if not truth_px:
+def size_group(truth_px: float, image_px: int, limits_px_at_1024: tuple[int, int]) -> str:
+    """Small below the first limit, large from the second on; empty where there is no mask or it is not known."""
+    if not truth_px > 0:
         return ""
     area = truth_px * REFERENCE_PIXELS / image_px
     return "small" if area < limits_px_at_1024[0] else "medium" if area < limits_px_at_1024[1] else "large"
@@ -91,23 +85,19 @@ class Attributes:
     age_years: float
     view_position: str
     phantom: int
-    pneumothorax: int | None  # None: not annotated
 
 
-def read_attributes(metadata_csv: Path, annotations_csv: Path) -> Mapping[str, Attributes]:
-    """Join metadata.csv and annotations.csv by image_id.
+def read_attributes(metadata_csv: Path) -> Mapping[str, Attributes]:
+    """Read metadata.csv by image_id.
 
     Raises:
-        DataError: a table is not readable, or an image has two rows.
+        DataError: the table is not readable, or an image has two rows.
     """
     metadata = read_table(metadata_csv, METADATA).set_index("image_id")
-    annotations = read_table(annotations_csv, ANNOTATIONS).set_index("image_id")
-    for path, frame in ((metadata_csv, metadata), (annotations_csv, annotations)):
-        if not frame.index.is_unique:
-            raise DataError(f"{path}: {frame.index[frame.index.duplicated()][0]} has two rows; run dvc repro")
-    joined = metadata.join(annotations[["pneumothorax"]], how="left")
+    if not metadata.index.is_unique:
+        raise DataError(f"{metadata_csv}: {metadata.index[metadata.index.duplicated()][0]} has two rows; run dvc repro")
     found = {}
-    for image_id, row in joined.to_dict("index").items():
+    for image_id, row in metadata.to_dict("index").items():
         spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
         found[str(image_id)] = Attributes(
             rows=int(row["rows"]),
@@ -117,94 +107,93 @@ def read_attributes(metadata_csv: Path, annotations_csv: Path) -> Mapping[str, A
             age_years=row["age_years"],
             view_position=row["view_position"],
             phantom=0 if pd.isna(row["phantom"]) else int(row["phantom"]),
-            pneumothorax=None if pd.isna(row["pneumothorax"]) else int(row["pneumothorax"]),
         )
     return found
 
 
-def check_attributes(case: Case, known: Mapping[str, Attributes]) -> Attributes:
-    """Give what is known of a test case.
+def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], params: EvaluateParams) -> dict[str, Any]:
+    """Read one image, decide it by the rule and by the plain one, and measure both.
 
-    Raises:
-        DataError: it is in no table, or its label contradicts its mask: a lost mask would make it a negative.
-    """
-    if case.image_id not in known:
-        raise DataError(f"{case.image_id} has a prediction but no row in metadata.csv; run dvc repro")
-    found = known[case.image_id]
-    if found.pneumothorax != int(case.mask is not None):
-        label = "not annotated" if found.pneumothorax is None else f"pneumothorax = {found.pneumothorax}"
-        mask = "no mask" if case.mask is None else "a mask"
-        raise DataError(
-            f"{case.image_id} is {label} in annotations.csv but has {mask} in data/masks; run dvc repro masks"
-        )
-    return found
-
-
-def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], params: EvaluateParams) -> Measured:
-    """Read one test image, decide it by the rule and by the plain one, and measure both.
+    Returns:
+        Its row of test_cases.csv, NaN where that is empty, and ``instances``: ImageInstances, None where mask or map
+        are not known.
 
     Raises:
         DataError: its files or tables contradict each other.
     """
-    about = check_attributes(case, known)
+    if case.image_id not in known:
+        raise DataError(f"{case.image_id} has a prediction but no row in metadata.csv; run dvc repro")
+    about = known[case.image_id]
+    shape = (about.rows, about.columns)
     levels = case.read_map()
-    if levels.shape != (about.rows, about.columns):
+    if levels is not None and levels.shape != shape:
         raise DataError(
             f"{case.map} has {levels.shape} pixels, metadata.csv {about.rows} x {about.columns}; run dvc repro"
         )
-    truth = case.read_truth(levels.shape)
-    if truth is None:
-        truth = np.zeros(levels.shape, np.bool_)
-    predicted = rule.apply(levels, case.probability)
-    plain = PLAIN_RULE.apply(levels, case.probability)
-    row = {
+    truth = case.read_truth(shape)
+    if levels is None:
+        predicted = plain = None
+        called, plain_called = rule.opens(case.probability), PLAIN_PROBABILITY_RULE.opens(case.probability)
+    else:
+        predicted, plain = (item.apply(levels, case.probability) for item in (rule, PLAIN_RULE))
+        called, plain_called = predicted.any(), plain.any()
+    truth_px = _UNKNOWN if truth is None else int(np.count_nonzero(truth))
+    return {
         "image_id": case.image_id,
         "patient": case.patient,
-        "pneumothorax": about.pneumothorax,
-        "called": int(predicted.any()),
+        "pneumothorax": int(case.label),
+        "called": int(called),
+        "plain_called": int(plain_called),
         "probability": case.probability,
-        "image_px": levels.size,
+        "image_px": about.rows * about.columns,
+        "truth_px": truth_px,
         **_overlap(predicted, truth, ""),
         **_overlap(plain, truth, "plain_"),
         **_distances(predicted, truth, about.spacing_mm),
-        "truth_components": components(truth)[0],
-        "predicted_components": components(predicted)[0],
-        "lesion_size": size_group(int(truth.sum()), truth.size, params.size_limits_px_at_1024),
+        "truth_components": _UNKNOWN if truth is None else components(truth)[0],
+        "predicted_components": _UNKNOWN if predicted is None else components(predicted)[0],
+        "lesion_size": size_group(truth_px, about.rows * about.columns, params.size_limits_px_at_1024),
         "sex": about.sex or "unknown",
         "age_band": age_band(about.age_years, params.age_limits_years),
         "view_position": about.view_position or "unknown",
         "phantom": about.phantom,
+        "instances": (
+            None if predicted is None or truth is None or levels is None else match_instances(predicted, truth, levels)
+        ),
     }
-    return Measured(row, match_instances(predicted, truth, levels))
 
 
-def _overlap(predicted: Mask, truth: Mask, prefix: str) -> dict[str, Any]:
-    predicted_px, truth_px = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
-    shared_px = int(np.count_nonzero(predicted & truth))
-    union_px = predicted_px + truth_px - shared_px
+def _overlap(predicted: Mask | None, truth: Mask | None, prefix: str) -> dict[str, float]:
+    """Pixels of both masks, Dice and IoU; NaN where a mask is not known."""
+    predicted_px = _UNKNOWN if predicted is None else int(np.count_nonzero(predicted))
+    shared_px = union_px = score = _UNKNOWN
+    if predicted is not None and truth is not None:
+        truth_px, shared_px = int(np.count_nonzero(truth)), int(np.count_nonzero(predicted & truth))
+        union_px = predicted_px + truth_px - shared_px
+        score = float(dice(shared_px, predicted_px, truth_px))
     return {
-        "truth_px": truth_px,
         f"{prefix}predicted_px": predicted_px,
         f"{prefix}intersection_px": shared_px,
-        f"{prefix}dice": float(dice(shared_px, predicted_px, truth_px)),
+        f"{prefix}dice": score,
         # Empty masks agree, as for Dice.
         f"{prefix}iou": shared_px / union_px if union_px else 1.0,
     }
 
 
-def _distances(predicted: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> dict[str, float]:
-    unknown = float("nan")
-    in_px = surface_distances(predicted, truth)
-    in_mm = surface_distances(predicted, truth, spacing_mm) if in_px and spacing_mm else None
+def _distances(predicted: Mask | None, truth: Mask | None, spacing_mm: tuple[float, float] | None) -> dict[str, float]:
+    in_px = in_mm = None
+    if predicted is not None and truth is not None:
+        in_px = surface_distances(predicted, truth)
+        in_mm = surface_distances(predicted, truth, spacing_mm) if in_px and spacing_mm else None
     return {
-        "hd95_px": in_px.hd95 if in_px else unknown,
-        "mean_surface_distance_px": in_px.mean if in_px else unknown,
-        "hd95_mm": in_mm.hd95 if in_mm else unknown,
-        "mean_surface_distance_mm": in_mm.mean if in_mm else unknown,
+        "hd95_px": in_px.hd95 if in_px else _UNKNOWN,
+        "mean_surface_distance_px": in_px.mean if in_px else _UNKNOWN,
+        "hd95_mm": in_mm.hd95 if in_mm else _UNKNOWN,
+        "mean_surface_distance_mm": in_mm.mean if in_mm else _UNKNOWN,
     }
 
 
-def table_of(measured: list[Measured]) -> pd.DataFrame:
-    """The rows of measured images as the table test_cases.csv."""
-    frame = pd.DataFrame([item.row for item in measured], columns=list(TEST_CASES))
+def table_of(measured: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Measured images as the table test_cases.csv, sorted by image_id, and a column ``instances``."""
+    frame = pd.DataFrame(measured, columns=[*TEST_CASES, "instances"])
     return frame.sort_values("image_id", ignore_index=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from pneumoseg.evaluate.metric import all_metrics
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.rle import EMPTY, RleError, read_runs
 from pneumoseg.sources.rle_table import read_rows
-from pneumoseg.stats.figures import dice_ratios
 
 #: Runs by image: (N, 2) int64, first pixel and pixel after the last, counted down the columns; they may overlap.
 Runs = Mapping[str, NDArray[np.int64]]
@@ -23,9 +24,10 @@ _NAMED = 20
 
 @dataclass(frozen=True)
 class Score:
-    """The figures, and the ids of one table that the other lacks."""
+    """The figures by name, the number of images, and the ids of one table that the other lacks."""
 
-    figures: dict[str, float | int]
+    figures: dict[str, float]
+    n: int
     missing: tuple[str, ...]
     unknown: tuple[str, ...]
 
@@ -99,8 +101,7 @@ def score_masks(truth: Runs, submitted: Runs, image_px: int, allow_missing: bool
         allow_missing: take a missing id as an empty prediction and leave out an unknown one.
 
     Returns:
-        Per-image Dice (1 where both masks are empty) averaged over all images and over positive ones, sensitivity and
-        specificity of the call, the all-empty score, n and prevalence; NaN where the truth does not give a figure.
+        The figures that say what a decision rule is worth (Metric.of_rule), NaN where the truth does not give one.
 
     Raises:
         DataError: ids are missing or unknown, and that is not allowed.
@@ -116,10 +117,9 @@ def score_masks(truth: Runs, submitted: Runs, image_px: int, allow_missing: bool
     true_px, marked_px = (covered_px(owner, part, len(ids), image_px) for owner, part in zip(owners, runs, strict=True))
     either_px = covered_px(np.concatenate(owners), np.concatenate(runs), len(ids), image_px)
     scores = dice(true_px + marked_px - either_px, marked_px, true_px)
-    ratios = dice_ratios(true_px.astype(np.float64), marked_px.astype(np.float64), scores)
-    figures: dict[str, float | int] = {name: ratio.value for name, ratio in ratios.items()}
-    prevalence = figures.pop("prevalence")
-    return Score({**figures, "n": len(ids), "prevalence": prevalence}, missing, unknown)
+    rows = pd.DataFrame({"pneumothorax": true_px > 0, "called": marked_px > 0, "dice": scores})
+    figures = {metric.name: metric.of(rows).value for metric in all_metrics() if metric.of_rule}
+    return Score(figures, len(ids), missing, unknown)
 
 
 def _complaints(missing: tuple[str, ...], unknown: tuple[str, ...]) -> list[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.stats.bootstrap import Interval, PatientBootstrap, percentile_interval
-from pneumoseg.stats.figures import column, group_figures
+from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
+from pneumoseg.evaluate.result import SizeTest, Subgroup
+from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Weighted
 from pneumoseg.stats.ranking import weighted_auc
 
 SIZES = ("small", "medium", "large")
-_SHOWN = ("dice_all", "dice_pos", "sensitivity", "specificity", "auc", "prevalence")
 
 
 def members(rows: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
@@ -39,87 +38,82 @@ def _in_order(value: str) -> tuple[bool, bool, int, str]:
     return value == "unknown", not value.startswith("<"), int(digits[0]) if digits else 0, value
 
 
-def subgroup_table(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> list[dict[str, Any]]:
-    """Give a record for each subgroup that has an image: n, positives, patients, and figures with their intervals.
+def subgroup_table(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> tuple[Subgroup, ...]:
+    """Give every subgroup that has an image its figures with their intervals.
 
-    For groups of positive images the AUC sets them against all negative ones (as Thian et al. 2021 do).
+    What ranks images is told of groups of positive images against all negative ones (as Thian et al. 2021 do).
     """
     negative = column(rows, "pneumothorax") == 0
-    records = []
+    found = []
     for by, name, inside in members(rows):
         if not inside.any():
             continue
         only_positive = by in ("lesion_size", "components")
-        group = rows[inside]
-        figures = group_figures(group, bootstrap.subset(inside))
-        if only_positive:
-            against = inside | negative
-            ranked = group_figures(rows[against], bootstrap.subset(against))
-            figures = figures.with_one("auc", ranked.values["auc"], ranked.intervals["auc"])
-        shown = ("dice_pos", "sensitivity", "auc") if only_positive else _SHOWN
-        record: dict[str, Any] = {
-            "by": by,
-            "group": name,
-            "n": len(group),
-            "positives": int(column(group, "pneumothorax").sum()),
-            "patients": int(group["patient"].nunique()),
-        }
-        for key in shown:
-            record[key] = figures.values[key]
-            record[f"{key}_interval"] = list(figures.intervals[key])
-        records.append(record)
-    return records
+        told = [
+            metric
+            for metric in all_metrics()
+            if metric.subgroups and not (only_positive and metric.subgroups == "mixed")
+        ]
+        ranked = [metric for metric in told if only_positive and metric.subgroups == "against_negatives"]
+        figures: dict[str, Estimate] = {}
+        for metrics, chosen in (
+            ([metric for metric in told if metric not in ranked], inside),
+            (ranked, inside | negative),
+        ):
+            figures |= estimate(metrics, rows[chosen], bootstrap.subset(chosen))
+        found.append(
+            Subgroup(
+                by=by,
+                group=name,
+                n=int(inside.sum()),
+                positives=int((inside & ~negative).sum()),
+                patients=int(rows.loc[inside, "patient"].nunique()),
+                figures=figures,
+            )
+        )
+    return tuple(found)
 
 
-def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int, seed: int) -> dict[str, Any]:
+def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int, seed: int) -> SizeTest:
     """Test whether large pneumothoraces are segmented and found better than small ones.
 
     Dice: difference of the means (large - small), its interval over patients, and a two-sided permutation test that
     shuffles the sizes among these images (Phipson and Smyth 2010: p is never 0). The test takes images as
     exchangeable, which several images of a patient are not quite; the interval does not.
     AUC: difference of the areas of large and small against all negatives, with its interval over patients.
-
-    Returns:
-        Values with n of both groups; NaN where a group is empty.
     """
     small, large = ((rows["lesion_size"] == size).to_numpy() for size in ("small", "large"))
-    score = column(rows, "dice")
-    unknown = float("nan")
-    result: dict[str, Any] = {
-        "n_small": int(small.sum()),
-        "n_large": int(large.sum()),
-        "dice_pos_small": unknown,
-        "dice_pos_large": unknown,
-        "dice_difference": unknown,
-        "dice_difference_interval": [unknown, unknown],
-        "dice_permutation_p": unknown,
-        "auc_difference": unknown,
-        "auc_difference_interval": [unknown, unknown],
-    }
-    if not small.any() or not large.any():
-        return result
-    result["dice_pos_small"], result["dice_pos_large"] = float(score[small].mean()), float(score[large].mean())
-    result["dice_difference"] = result["dice_pos_large"] - result["dice_pos_small"]
-    result["dice_difference_interval"] = list(_dice_interval(score, small, large, bootstrap))
-    result["dice_permutation_p"] = permutation_p(score[small], score[large], permutations, seed)
-    value, interval = _auc_difference(rows, small, large, bootstrap)
-    result["auc_difference"], result["auc_difference_interval"] = value, list(interval)
-    return result
+    score, probability = column(rows, "dice"), column(rows, "probability")
+    negative = column(rows, "pneumothorax") == 0
 
-
-def _dice_interval(
-    score: NDArray[np.float64], small: NDArray[np.bool_], large: NDArray[np.bool_], bootstrap: PatientBootstrap
-) -> Interval:
-    def gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    def dice_gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore"):
             means = [(weights[:, group] @ score[group]) / weights[:, group].sum(axis=1) for group in (small, large)]
         return np.asarray(means[1] - means[0], np.float64)
 
-    return percentile_interval(bootstrap.statistic(gap))
+    def auc_gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        areas = [
+            weighted_auc(probability[group | negative], group[group | negative], weights[:, group | negative])
+            for group in (small, large)
+        ]
+        return np.asarray(areas[1] - areas[0], np.float64)
+
+    gaps = {"dice_difference": Weighted(dice_gap, len(rows)), "auc_difference": Weighted(auc_gap, len(rows))}
+    p = permutation_p(score[small], score[large], permutations, seed)
+    return SizeTest(
+        figures=bootstrap.estimates(gaps),
+        n_small=int(small.sum()),
+        n_large=int(large.sum()),
+        dice_pos_small=Estimate.of(mean_of(score, small).value).value,
+        dice_pos_large=Estimate.of(mean_of(score, large).value).value,
+        dice_permutation_p=Estimate.of(p).value,
+    )
 
 
 def permutation_p(first: NDArray[np.float64], second: NDArray[np.float64], permutations: int, seed: int) -> float:
-    """Two-sided p of the difference of two means under shuffling of the group labels."""
+    """Two-sided p of the difference of two means under shuffling of the group labels; NaN where a group is empty."""
+    if not len(first) or not len(second) or not np.isfinite([first.sum(), second.sum()]).all():
+        return float("nan")
     pooled = np.concatenate([first, second])
     observed = abs(second.mean() - first.mean())
     rng = np.random.default_rng(seed)
@@ -129,20 +123,3 @@ def permutation_p(first: NDArray[np.float64], second: NDArray[np.float64], permu
         gap = abs((total - part) / len(second) - part / count)
         extreme += bool(gap >= observed - 1e-12)
     return (1 + extreme) / (1 + permutations)
-
-
-def _auc_difference(
-    rows: pd.DataFrame, small: NDArray[np.bool_], large: NDArray[np.bool_], bootstrap: PatientBootstrap
-) -> tuple[float, Interval]:
-    negative = column(rows, "pneumothorax") == 0
-    probability = column(rows, "probability")
-
-    def gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
-        areas = [
-            weighted_auc(probability[group | negative], group[group | negative], weights[:, group | negative])
-            for group in (small, large)
-        ]
-        return np.asarray(areas[1] - areas[0], np.float64)
-
-    value = float(gap(np.ones((1, len(rows)), np.int64))[0])
-    return value, percentile_interval(bootstrap.statistic(gap)) if np.isfinite(value) else (value, value)

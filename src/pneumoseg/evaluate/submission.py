@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
-from pneumoseg.rule.cases import read_map, read_predicted
+from pneumoseg.rule.cases import read_map
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.rle import encode
 from pneumoseg.sources.rle_table import CODE_COLUMN, ID_COLUMN, read_rows
+
+_LOGGER = logging.getLogger("pneumoseg")
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -27,8 +31,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.image_id for row in table.rows))
 
 
-def choose_ids(predicted: pd.DataFrame, ids_csv: str | None) -> list[tuple[str, str]]:
-    """Image id and set of every row that the submission must have, in order.
+def choose_ids(predicted: pd.DataFrame, ids_csv: str | None) -> pd.DataFrame:
+    """The rows of images.csv that the submission must have, in order.
 
     Args:
         predicted: images.csv.
@@ -38,40 +42,36 @@ def choose_ids(predicted: pd.DataFrame, ids_csv: str | None) -> list[tuple[str, 
         DataError: an id of the table has no prediction.
     """
     if ids_csv is None:
-        unlabelled = predicted[predicted["set"] == "unlabelled"]
-        return [(image_id, "unlabelled") for image_id in sorted(unlabelled["image_id"])]
-    sets = dict(zip(predicted["image_id"], predicted["set"], strict=True))
+        return predicted[predicted["set"] == "unlabelled"].sort_values("image_id")
     ids = read_ids(Path(ids_csv))
-    missing = [image_id for image_id in ids if image_id not in sets]
+    known = predicted.set_index("image_id", drop=False)
+    missing = [image_id for image_id in ids if image_id not in known.index]
     if missing:
         raise DataError(
             f"evaluate.submission_ids = {ids_csv}: {len(missing)} of {len(ids)} images have no prediction, the first "
             f"is {missing[0]}; put their radiographs into data.root or leave them out of the table"
         )
-    return [(image_id, sets[image_id]) for image_id in ids]
+    return known.loc[list(ids)]
 
 
-def write_submission(predictions: Path, rule: DecisionRule, ids_csv: str | None, out_csv: Path) -> int:
+def write_submission(layout: Layout, chosen: pd.DataFrame, rule: DecisionRule) -> None:
     """Write the submission, one map in memory at a time; masks have the size of their map.
 
-    Args:
-        predictions: folder with images.csv and the maps.
-        rule: the decision rule.
-        ids_csv: as in choose_ids.
-        out_csv: where to write; without an image it has a header only.
+    Without an image, or where the networks give no map, it has a header only.
 
-    Returns:
-        The number of rows.
+    Args:
+        layout: of the main set.
+        chosen: rows of images.csv.
+        rule: the decision rule.
 
     Raises:
-        DataError: as in choose_ids, or a map is damaged.
+        DataError: a map is missing or damaged.
     """
-    predicted = read_predicted(predictions)
-    probability = dict(zip(predicted["image_id"], predicted["probability"], strict=True))
-    chosen = choose_ids(predicted, ids_csv)
-    with atomic_path(out_csv) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    if rule.mask_threshold is None and len(chosen):
+        _LOGGER.warning("%s has no row: the networks give no map to make masks of", layout.submission)
+        chosen = chosen[:0]
+    with atomic_path(layout.submission) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f"{ID_COLUMN},{CODE_COLUMN}\n")
-        for image_id, which in chosen:
-            mask = rule.apply(read_map(predictions / which / f"{image_id}.png"), float(probability[image_id]))
-            file.write(f"{image_id},{encode(mask)}\n")
-    return len(chosen)
+        for image_id, which, probability in chosen[["image_id", "set", "probability"]].itertuples(index=False):
+            levels = read_map(layout.predictions / which / f"{image_id}.png")
+            file.write(f"{image_id},{encode(rule.apply(levels, probability))}\n")

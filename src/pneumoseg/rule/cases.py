@@ -1,58 +1,71 @@
-"""The predicted images of a set, joined with patient, fold and truth, and gone through one at a time."""
+"""The predicted images of a set, joined with patient, fold and truth."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from numpy.typing import NDArray
 
 from pneumoseg.rule.decision import Map, Mask
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
-from pneumoseg.shared.tables import FOLDS, PREDICTED, read_table
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, PREDICTED, read_table
 
-T = TypeVar("T")
 _TEST = "test"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One predicted image; ``mask`` is None where it has no pneumothorax."""
+    """One predicted image and its truth.
+
+    Attributes:
+        image_id: as in images.csv.
+        patient: of the image; an image without patient id is a patient of its own.
+        fold: ``test`` or the number of the fold.
+        probability: of pneumothorax, 0 to 1.
+        label: whether it has a pneumothorax.
+        mask_known: whether it is known where: not of a positive label without a mask.
+        map: the probability map; None where the networks give none.
+        mask: the true mask; None where there is none or it is not known.
+    """
 
     image_id: str
     patient: str
     fold: str
     probability: float
-    map: Path
+    label: bool
+    mask_known: bool
+    map: Path | None
     mask: Path | None
 
-    def read_map(self) -> Map:
-        """The probability map, (H, W) uint8, round(255 p).
+    def read_map(self) -> Map | None:
+        """The probability map, (H, W) uint8, round(255 p); None where the networks give none.
 
         Raises:
             DataError: the file is missing, damaged or of another type.
         """
-        return read_map(self.map)
+        return None if self.map is None else read_map(self.map)
 
     def read_truth(self, shape: tuple[int, ...]) -> Mask | None:
-        """The true mask, (H, W) bool; None without pneumothorax.
+        """The true mask, (H, W) bool, of an image of ``shape``; empty without pneumothorax, None where it is not known.
 
         Raises:
             DataError: the mask is not of ``shape``, the map's, or holds no pixel.
         """
-        if self.mask is None:
+        if not self.mask_known:
             return None
+        if self.mask is None:
+            return np.zeros(shape, np.bool_)
         truth = read_png(self.mask) > 0
         if truth.shape != shape:
-            raise DataError(f"{self.map} has {shape} pixels, {self.mask} {truth.shape}: run dvc repro predict")
+            whole = self.map or self.image_id
+            raise DataError(f"{whole} has {shape} pixels, {self.mask} {truth.shape}: run dvc repro predict")
         if not truth.any():
             raise DataError(
                 f"{self.mask}: no pixel is marked; data/masks holds positive images only, run dvc repro masks"
@@ -80,9 +93,7 @@ def read_predicted(predictions: Path) -> pd.DataFrame:
     """
     path = predictions / "images.csv"
     frame = read_table(path, PREDICTED)
-    twice = frame.loc[frame["image_id"].duplicated(), "image_id"]
-    if len(twice):
-        raise DataError(f"{path}: {twice.iloc[0]} has two rows; run dvc repro predict")
+    _refuse_twice(path, frame, "predict")
     unknown = set(frame["set"]) - {"validation", _TEST, "unlabelled"}
     if unknown:
         raise DataError(f"{path}: set {sorted(unknown)[0]!r}; one of validation, test, unlabelled")
@@ -93,86 +104,101 @@ def read_predicted(predictions: Path) -> pd.DataFrame:
     return frame.sort_values("image_id", ignore_index=True)
 
 
-def read_cases(
-    predictions: Path, folds_csv: Path, masks: Path, which: Literal["validation", "test"]
-) -> tuple[Case, ...]:
-    """The cases of the validation or the test set in the order of their ids.
+def _refuse_twice(path: Path, frame: pd.DataFrame, stage: str) -> None:
+    twice = frame.loc[frame["image_id"].duplicated(), "image_id"]
+    if len(twice):
+        raise DataError(f"{path}: {twice.iloc[0]} has two rows; run dvc repro {stage}")
 
-    No image may be missing: what is left out of a mean flatters it. A validation image must be predicted by the fold it
-    belongs to, and no image of the test set may be among them.
 
-    Args:
-        predictions: folder with images.csv and the maps below validation/ and test/.
-        folds_csv: image_id, patient, fold.
-        masks: folder of true masks, positives only.
-        which: the set.
+@dataclass(frozen=True)
+class Predictions:
+    """The tables of a set that its cases are made of, each read once.
 
-    Raises:
-        DataError: no image, or the two tables contradict each other.
+    Attributes:
+        layout: of the set.
+        images: images.csv, one row an image.
+        folds: FOLDS by image_id.
+        annotations: ANNOTATIONS by image_id.
     """
-    predicted = read_predicted(predictions)
-    predicted = predicted[predicted["set"] == which]
-    if predicted.empty:
-        raise DataError(
-            f"{predictions / 'images.csv'}: no {which} image; give split.folds and the test share more images"
+
+    layout: Layout
+    images: pd.DataFrame
+    folds: pd.DataFrame
+    annotations: pd.DataFrame
+
+    @classmethod
+    def read(cls, layout: Layout) -> Predictions:
+        """Read them.
+
+        Raises:
+            DataError: a table is missing or damaged, or an image has two rows.
+        """
+        tables = []
+        for path, columns, stage in ((layout.folds, FOLDS, "split"), (layout.annotations, ANNOTATIONS, "masks")):
+            frame = read_table(path, columns)
+            _refuse_twice(path, frame, stage)
+            tables.append(frame.set_index("image_id"))
+        return cls(layout, read_predicted(layout.predictions), *tables)
+
+    def cases(self, which: Literal["validation", "test"]) -> tuple[Case, ...]:
+        """The cases of the validation or the test set in the order of their ids.
+
+        No image may be missing: what is left out of a mean flatters it. A validation image must be predicted by the
+        fold it belongs to, and no image of the test set may be among them. Either every image of the set has a map or
+        none has.
+
+        Raises:
+            DataError: no image, or the tables contradict each other or data/masks.
+        """
+        rows = self.images[self.images["set"] == which]
+        table, folder = self.layout.predictions / "images.csv", self.layout.predictions / which
+        if rows.empty:
+            raise DataError(f"{table}: no {which} image; give split.folds and the test share more images")
+        used = {_TEST} if which == _TEST else set(rows["fold"])
+        expected = set(self.folds.index[self.folds["fold"].isin(used)])
+        missing, extra = sorted(expected - set(rows["image_id"])), sorted(set(rows["image_id"]) - expected)
+        if missing or extra or (which == "validation" and _TEST in used):
+            wrong = f"{missing[0]} is missing" if missing else f"{(extra or sorted(used))[0]} does not belong there"
+            raise DataError(f"{table}: {which} images are not those of {self.layout.folds}: {wrong}; run dvc repro")
+        known = self.folds.to_dict("index")
+        for image_id, fold in zip(rows["image_id"], rows["fold"], strict=True):
+            if which == "validation" and known[image_id]["fold"] != fold:
+                raise DataError(f"{table}: {image_id} is of fold {known[image_id]['fold']}, not {fold}")
+        maps = any(folder.glob("*.png"))
+        truth = self.annotations.to_dict("index")
+        return tuple(
+            self._case(row, known[row["image_id"]], truth.get(row["image_id"]), folder if maps else None)
+            for row in rows.to_dict("records")
         )
-    folds = read_table(folds_csv, FOLDS).set_index("image_id")
-    if not folds.index.is_unique:
-        raise DataError(f"{folds_csv}: {folds.index[folds.index.duplicated()][0]} has two rows; run dvc repro split")
-    used = {_TEST} if which == _TEST else set(predicted["fold"])
-    expected = set(folds.index[folds["fold"].isin(used)])
-    missing, extra = sorted(expected - set(predicted["image_id"])), sorted(set(predicted["image_id"]) - expected)
-    if missing or extra or (which == "validation" and _TEST in used):
-        wrong = f"{missing[0]} is missing" if missing else f"{(extra or sorted(used))[0]} does not belong there"
-        raise DataError(
-            f"{predictions / 'images.csv'}: {which} images are not those of {folds_csv}: {wrong}; run dvc repro"
-        )
-    cases = []
-    known = folds.to_dict("index")
-    for row in predicted.to_dict("records"):
-        image_id, about = row["image_id"], known[row["image_id"]]
-        if which == "validation" and about["fold"] != row["fold"]:
-            raise DataError(f"{predictions / 'images.csv'}: {image_id} is of fold {about['fold']}, not {row['fold']}")
-        mask = masks / f"{image_id}.png"
-        cases.append(
-            Case(
-                image_id=image_id,
-                # Images without a patient id are many unknown patients, not one.
-                patient=about["patient"] or f"image {image_id}",
-                fold=about["fold"],
-                probability=row["probability"],
-                map=predictions / which / f"{image_id}.png",
-                mask=mask if mask.is_file() else None,
+
+    def _case(
+        self, row: Mapping[Any, Any], about: Mapping[Any, Any], truth: Mapping[Any, Any] | None, maps: Path | None
+    ) -> Case:
+        image_id = str(row["image_id"])
+        mask = self.layout.masks / f"{image_id}.png"
+        if truth is None or truth["annotated"] != 1:
+            raise DataError(f"{image_id} is not annotated in {self.layout.annotations} but has a fold; run dvc repro")
+        label, mask_known = truth["pneumothorax"] == 1, truth.get("mask_known", 1) == 1
+        # A lost mask would make the image a negative.
+        if mask.is_file() != (label and mask_known):
+            has = "a mask" if mask.is_file() else "no mask"
+            raise DataError(
+                f"{image_id} is pneumothorax = {int(label)} in {self.layout.annotations} but has {has} in "
+                f"{self.layout.masks}; run dvc repro masks"
             )
+        return Case(
+            image_id=image_id,
+            # Images without a patient id are many unknown patients, not one.
+            patient=about["patient"] or f"image {image_id}",
+            fold=about["fold"],
+            probability=float(row["probability"]),
+            label=label,
+            mask_known=mask_known,
+            map=None if maps is None else maps / f"{image_id}.png",
+            mask=mask if label and mask_known else None,
         )
-    return tuple(cases)
 
 
-def patient_codes(patients: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def patient_codes(patients: Sequence[str]) -> NDArray[np.int64]:
     """Number the patients in the order of their ids: (N,) int64 from 0."""
     return np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
-
-
-def for_each(function: Callable[[Case], T], cases: Sequence[Case], workers: int | None, title: str) -> list[T]:
-    """Call a function for every case and give its results in order, whatever the number of workers.
-
-    Each worker holds one image, so memory does not grow with their number. Threads are enough: decoding and
-    counting release the interpreter's lock.
-
-    Args:
-        function: reads the case's files and gives something small.
-        cases: the cases.
-        workers: threads; None for one a core, 0 or 1 for none.
-        title: of the progress bar on stderr.
-    """
-    count = workers if workers is not None else os.cpu_count() or 1
-    bar = tqdm(total=len(cases), desc=title, unit="image", disable=None)
-    with bar, ThreadPoolExecutor(max_workers=max(1, count)) as pool:
-        results = []
-        # Batches: an error or Ctrl-C stops soon instead of after every submitted image.
-        batch = max(1, count) * 8
-        for first in range(0, math.ceil(len(cases) / batch) * batch, batch):
-            for result in pool.map(function, cases[first : first + batch]):
-                results.append(result)
-                bar.update()
-    return results

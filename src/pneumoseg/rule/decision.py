@@ -7,25 +7,28 @@ pixels lie above the level's threshold; its mask is then what lies above the mas
 - ``min_area``: one level at the mask threshold.
 - ``triplet``: one level above the mask threshold (top score, area, bottom score: 1st place of SIIM-ACR 2019).
 - ``cumulative``: two or three levels, the lowest at the mask threshold, with areas that do not grow upwards.
+- ``probability``: the gate alone, for networks that give no map; there is no mask.
 
 A pixel is above threshold t where map > 255 t. Areas are pixels of a 1024 x 1024 image and scale with the image.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json
 
-Kind = Literal["single", "min_area", "triplet", "cumulative"]
+Kind = Literal["single", "min_area", "triplet", "cumulative", "probability"]
 Map = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -69,9 +72,14 @@ def clean_mask(mask: Mask, min_component_px_at_1024: int, fill_holes: bool) -> M
     return mask
 
 
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+
 @dataclass(frozen=True)
 class Level:
     """At least ``min_area_px_at_1024`` pixels must lie above ``threshold``."""
+
+    __pydantic_config__ = _STRICT
 
     threshold: float
     min_area_px_at_1024: int
@@ -81,8 +89,10 @@ class Level:
 class DecisionRule:
     """One rule; see the module's text for the kinds."""
 
+    __pydantic_config__ = _STRICT
+
     kind: Kind
-    mask_threshold: float
+    mask_threshold: float | None
     levels: tuple[Level, ...] = ()
     gate_probability: float | None = None
     min_component_px_at_1024: int = 0
@@ -99,30 +109,35 @@ class DecisionRule:
             raise DataError(f"decision rule of kind {self.kind!r}: {wrong}")
 
     def _mistake(self) -> str:
-        if self.kind not in get_args(Kind):
-            return f"not a kind; one of {', '.join(get_args(Kind))}"
-        thresholds = [self.mask_threshold, *(level.threshold for level in self.levels)]
-        if not all(0 <= threshold < 1 for threshold in thresholds):
-            return f"thresholds {thresholds} must be at least 0 and below 1"
+        counts = {"single": (0,), "min_area": (1,), "triplet": (1,), "cumulative": (2, 3), "probability": (0,)}
+        if (self.mask_threshold is None) != (self.kind == "probability"):
+            return f"mask_threshold {self.mask_threshold}: only the kind probability has none"
+        if self.kind == "probability" and (self.gate_probability is None or self.cleans):
+            return "it has a gate_probability, and no mask that could be cleaned"
+        base = 0.0 if self.mask_threshold is None else self.mask_threshold
+        tops, areas = ([getattr(level, name) for level in self.levels] for name in ("threshold", "min_area_px_at_1024"))
+        if not all(0 <= threshold < 1 for threshold in (base, *tops)):
+            return f"thresholds {[base, *tops]} must be at least 0 and below 1"
         if self.gate_probability is not None and not 0 <= self.gate_probability <= 1:
             return f"gate_probability {self.gate_probability} must lie from 0 to 1"
-        areas = [level.min_area_px_at_1024 for level in self.levels]
         if any(area < 1 for area in areas) or self.min_component_px_at_1024 < 0:
             return f"areas {areas} must be at least 1 px, min_component_px_at_1024 at least 0"
-        counts = {"single": (0,), "min_area": (1,), "triplet": (1,), "cumulative": (2, 3)}[self.kind]
-        if len(self.levels) not in counts:
-            return f"{len(self.levels)} levels; it has {' or '.join(map(str, counts))}"
-        tops = thresholds[1:]
-        if self.kind == "triplet" and tops[0] <= self.mask_threshold:
-            return f"top threshold {tops[0]} must be above the mask threshold {self.mask_threshold}"
-        if self.kind in ("min_area", "cumulative") and tops[0] != self.mask_threshold:
-            return f"its first level, {tops[0]}, must be at the mask threshold {self.mask_threshold}"
+        if len(self.levels) not in counts[self.kind]:
+            return f"{len(self.levels)} levels; it has {' or '.join(map(str, counts[self.kind]))}"
+        if self.kind == "triplet" and tops[0] <= base:
+            return f"top threshold {tops[0]} must be above the mask threshold {base}"
+        if self.kind in ("min_area", "cumulative") and tops[0] != base:
+            return f"its first level, {tops[0]}, must be at the mask threshold {base}"
         if sorted(set(tops)) != tops or sorted(areas, reverse=True) != areas:
             return f"thresholds {tops} must rise and areas {areas} must not"
         return ""
 
+    def opens(self, probability: Any) -> Any:
+        """Whether image probabilities, one or (N,), reach the gate; all do where there is none."""
+        return probability >= (-math.inf if self.gate_probability is None else self.gate_probability)
+
     def apply(self, probability_map: Map, probability: float) -> Mask:
-        """Decide one image.
+        """Decide one image that has a map.
 
         Args:
             probability_map: (H, W) uint8, round(255 p), at the image's own size.
@@ -130,13 +145,19 @@ class DecisionRule:
 
         Returns:
             (H, W) bool; all False where the image is called negative.
+
+        Raises:
+            DataError: the rule is for images without a map.
         """
-        if self.gate_probability is not None and probability < self.gate_probability:
-            return np.zeros(probability_map.shape, np.bool_)
+        if self.mask_threshold is None:
+            raise DataError("the decision rule is for networks that give no map; run dvc repro tune")
+        empty = np.zeros(probability_map.shape, np.bool_)
+        if not self.opens(probability):
+            return empty
         for level in self.levels:
             count = int(np.count_nonzero(probability_map > level_of(level.threshold)))
             if not reaches_area(count, level.min_area_px_at_1024, probability_map.size):
-                return np.zeros(probability_map.shape, np.bool_)
+                return empty
         return clean_mask(
             probability_map > level_of(self.mask_threshold), self.min_component_px_at_1024, self.fill_holes
         )
@@ -148,6 +169,8 @@ class DecisionRule:
 
     def describe(self) -> str:
         """The rule as one line of text."""
+        if self.mask_threshold is None:
+            return f"no mask; positive: image probability at least {self.gate_probability:g}"
         parts = [f"mask: p > {self.mask_threshold:g}"]
         parts += [
             f"at least {level.min_area_px_at_1024} px (at 1024²) with p > {level.threshold:g}" for level in self.levels
@@ -162,17 +185,8 @@ class DecisionRule:
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON values; from_json gives it back."""
-        return {
-            "kind": self.kind,
-            "mask_threshold": self.mask_threshold,
-            "levels": [
-                {"threshold": level.threshold, "min_area_px_at_1024": level.min_area_px_at_1024}
-                for level in self.levels
-            ],
-            "gate_probability": self.gate_probability,
-            "min_component_px_at_1024": self.min_component_px_at_1024,
-            "fill_holes": self.fill_holes,
-        }
+        content: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return content
 
     @classmethod
     def from_json(cls, content: Any, source: str = "decision rule") -> DecisionRule:
@@ -182,29 +196,21 @@ class DecisionRule:
             DataError: a key is missing, unknown or of the wrong type, or the rule contradicts its kind.
         """
         try:
-            levels = tuple(
-                Level(float(item["threshold"]), int(item["min_area_px_at_1024"])) for item in content["levels"]
-            )
-            gate = content["gate_probability"]
-            rule = cls(
-                kind=content["kind"],
-                mask_threshold=float(content["mask_threshold"]),
-                levels=levels,
-                gate_probability=None if gate is None else float(gate),
-                min_component_px_at_1024=int(content["min_component_px_at_1024"]),
-                fill_holes=bool(content["fill_holes"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{source}: no decision rule ({error!r}); run dvc repro tune") from None
+            return _ADAPTER.validate_json(json.dumps(content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{source}: no decision rule as the stage tune writes it ({where}: {first['msg']}); run dvc repro tune"
+            ) from None
         except DataError as error:
             raise DataError(f"{source}: {error}") from None
-        if rule.to_json() != content:
-            raise DataError(f"{source}: not a decision rule as the stage tune writes it; run dvc repro tune")
-        return rule
 
 
-#: The rule every other is compared with.
+_ADAPTER = TypeAdapter(DecisionRule)
+#: The rules every other is compared with: of networks that give a map, and of those that give none.
 PLAIN_RULE = DecisionRule("single", 0.5)
+PLAIN_PROBABILITY_RULE = DecisionRule("probability", None, gate_probability=0.5)
 
 
 def read_rule(thresholds_json: Path) -> DecisionRule:

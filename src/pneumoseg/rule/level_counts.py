@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.rule.cases import Case, for_each, patient_codes
+from pneumoseg.rule.cases import Case, patient_codes
 from pneumoseg.rule.decision import DecisionRule, clean_mask, level_of, reaches_area
+from pneumoseg.rule.dice import dice
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.parallel import map_threads
 
 Counts = NDArray[np.int64]
 LEVELS = 256
@@ -65,14 +69,21 @@ class LevelCounts:
 
     def predicted(self, rule: DecisionRule) -> tuple[Counts, Counts]:
         """Predicted and intersecting pixels of every image under a rule: two (N,); as if its masks had been made."""
-        called = np.ones(len(self.patients), np.bool_)
-        if rule.gate_probability is not None:
-            called &= self.probability >= rule.gate_probability
+        called = np.asarray(rule.opens(self.probability), np.bool_)
         for level in rule.levels:
             counts = self.above[:, level_of(level.threshold)]
             called &= reaches_area(counts, level.min_area_px_at_1024, self.image_px)
+        if rule.mask_threshold is None:
+            raise DataError("a decision rule without a mask has no pixels to count")
         pixels, hits = self.masks(rule.mask_threshold, rule.cleans)
         return called * pixels, called * hits
+
+    def outcomes(self, rule: DecisionRule) -> pd.DataFrame:
+        """Every image under a rule: columns pneumothorax, called (its mask has a pixel) and dice."""
+        pixels, hits = self.predicted(rule)
+        return pd.DataFrame(
+            {"pneumothorax": self.truth_px > 0, "called": pixels > 0, "dice": dice(hits, pixels, self.truth_px)}
+        )
 
 
 @dataclass(frozen=True)
@@ -101,24 +112,30 @@ class _ImageCounts:
 
 def _count(case: Case, cleaning: Cleaning) -> _ImageCounts:
     levels = case.read_map()
-    truth = case.read_truth(levels.shape)
+    truth = None if levels is None else case.read_truth(levels.shape)
+    if levels is None or truth is None:
+        raise DataError(f"{case.image_id} has no map or no known mask: nothing to count")
     masks = [
         clean_mask(levels > level_of(threshold), cleaning.min_component_px_at_1024, cleaning.fill_holes)
         for threshold in cleaning.needed
     ]
     return _ImageCounts(
         image_px=levels.size,
-        truth_px=0 if truth is None else int(np.count_nonzero(truth)),
+        truth_px=int(np.count_nonzero(truth)),
         above=cumulative_histogram(levels),
-        inside=np.zeros(LEVELS, np.int64) if truth is None else cumulative_histogram(levels[truth]),
+        inside=cumulative_histogram(levels[truth]),
         clean_px=[int(np.count_nonzero(mask)) for mask in masks],
-        clean_inside=[0 if truth is None else int(np.count_nonzero(mask & truth)) for mask in masks],
+        clean_inside=[int(np.count_nonzero(mask & truth)) for mask in masks],
     )
 
 
 def count_levels(cases: Sequence[Case], cleaning: Cleaning, workers: int | None) -> LevelCounts:
-    """Go once through the maps of N cases; workers are threads, None for one a core."""
-    counted = for_each(partial(_count, cleaning=cleaning), cases, workers, "validation maps")
+    """Go once through the maps of N cases whose masks are known; workers are threads, None for one a core.
+
+    Raises:
+        DataError: a file is missing or damaged, or a case has no map or no known mask.
+    """
+    counted = map_threads(partial(_count, cleaning=cleaning), cases, workers, "validation maps")
     shape = (len(counted), len(cleaning.needed))
     return LevelCounts(
         patients=patient_codes([case.patient for case in cases]),

@@ -7,8 +7,9 @@ a statistic of weighted images, so no image is ever copied. Percentile intervals
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,25 @@ CONFIDENCE = 0.95
 _CHUNK = 128
 # An interval needs the figure to be defined in so many of the resamples.
 _DEFINED_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval; None is what the images do not give, never 0 or 1."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, interval: Interval = UNKNOWN) -> Estimate:
+        """Make one from numbers, in which NaN is what is not known."""
+        return cls(*(number if math.isfinite(number) else None for number in (float(value), *map(float, interval))))
+
+    @property
+    def interval(self) -> list[float | None]:
+        """Both limits, as JSON has them."""
+        return [self.low, self.high]
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,26 @@ class Ratio:
         """The figure of all images; NaN where it is undefined."""
         total = float(self.denominator.sum())
         return self.scale * float(self.numerator.sum()) / total if total else float("nan")
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A figure of weighted images that is no ratio of sums over them, such as an area under a curve.
+
+    Attributes:
+        function: (b, N) how often each image counts to (b,) values.
+        images: N.
+        exact: the interval at values that resampling could only repeat, such as a perfect 1.
+    """
+
+    function: Callable[[NDArray[np.int64]], Floats]
+    images: int
+    exact: Mapping[float, Callable[[PatientBootstrap], Interval]] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The figure of all images; NaN where it is undefined."""
+        return float(self.function(np.ones((1, self.images), np.int64))[0])
 
 
 @dataclass(frozen=True)
@@ -92,6 +132,21 @@ class PatientBootstrap:
             low, high = extreme or percentile_interval(replicates[:, index])
             found[name] = figure.scale * low, figure.scale * high
         return found
+
+    def estimates(self, figures: Mapping[str, Ratio | Weighted]) -> dict[str, Estimate]:
+        """Give every figure with its interval, in order."""
+        ratios = self.ratios({name: figure for name, figure in figures.items() if isinstance(figure, Ratio)})
+        return {
+            name: Estimate.of(figure.value, ratios[name] if isinstance(figure, Ratio) else self.interval(figure))
+            for name, figure in figures.items()
+        }
+
+    def interval(self, figure: Weighted) -> Interval:
+        """Give the interval of a figure of weighted images; unknown where the figure is."""
+        value = figure.value
+        if value in figure.exact:
+            return figure.exact[value](self)
+        return percentile_interval(self.statistic(figure.function)) if math.isfinite(value) else UNKNOWN
 
     def statistic(self, function: Callable[[NDArray[np.int64]], Floats]) -> Floats:
         """Give the replicates of a statistic of weighted images: ``function`` maps (b, N) weights to (b,) values."""

@@ -1,4 +1,4 @@
-"""Whether image probabilities mean what they say: reliability, expected calibration error, Brier score, temperature."""
+"""Whether image probabilities mean what they say: reliability, expected calibration error, temperature."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-
-from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap, percentile_interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -23,10 +21,10 @@ def bin_of(probability: Floats, bins: int) -> NDArray[np.int64]:
     return np.minimum((probability * bins).astype(np.int64), bins - 1)
 
 
-def reliability_table(probability: Floats, positive: Bools, bins: int) -> list[dict[str, float | int]]:
-    """For each bin: its limits, images, mean probability and the share that has a pneumothorax (NaN if empty)."""
+def reliability_table(probability: Floats, positive: Bools, bins: int) -> list[dict[str, float | None]]:
+    """For each bin: its limits, images, mean probability and the share that has a pneumothorax (None if empty)."""
     index = bin_of(probability, bins)
-    rows: list[dict[str, float | int]] = []
+    rows: list[dict[str, float | None]] = []
     for number in range(bins):
         inside = index == number
         count = int(inside.sum())
@@ -35,8 +33,8 @@ def reliability_table(probability: Floats, positive: Bools, bins: int) -> list[d
                 "from": number / bins,
                 "to": (number + 1) / bins,
                 "n": count,
-                "mean_probability": float(probability[inside].mean()) if count else float("nan"),
-                "share_positive": float(positive[inside].mean()) if count else float("nan"),
+                "mean_probability": float(probability[inside].mean()) if count else None,
+                "share_positive": float(positive[inside].mean()) if count else None,
             }
         )
     return rows
@@ -52,32 +50,15 @@ def calibration_error(probability: Floats, positive: Bools, bins: int, weights: 
         weights: (b, N) how often each image counts.
 
     Returns:
-        (b,) errors; NaN without images.
+        (b,) errors; NaN without images or without a probability.
     """
+    if not np.isfinite(probability).all():
+        return np.full(len(weights), np.nan)
     member = (bin_of(probability, bins)[:, None] == np.arange(bins)).astype(np.float64)  # (N, bins)
     gap = (positive - probability)[:, None] * member
     total = weights.sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.where(total > 0, np.abs(weights @ gap).sum(axis=1) / total, np.nan)
-
-
-def error_with_interval(
-    probability: Floats, positive: Bools, bins: int, bootstrap: PatientBootstrap
-) -> tuple[float, Interval]:
-    """Expected calibration error and its interval over patients.
-
-    Resampling adds noise to every bin's gap, so the interval lies high when images are few.
-    """
-    if not np.isfinite(probability).all() or not len(probability):
-        return float("nan"), UNKNOWN
-    value = calibration_error(probability, positive, bins, np.ones((1, len(probability)), np.int64))
-    replicates = bootstrap.statistic(lambda weights: calibration_error(probability, positive, bins, weights))
-    return float(value[0]), percentile_interval(replicates)
-
-
-def brier_score(probability: Floats, positive: Bools) -> float:
-    """Mean squared difference between probability and truth (Brier 1950); NaN without images."""
-    return float(np.mean((probability - positive) ** 2)) if len(probability) else float("nan")
 
 
 def _logit(probability: Floats) -> Floats:

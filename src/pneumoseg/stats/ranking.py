@@ -5,10 +5,12 @@ All functions take weights, so that a bootstrap resample is a row of weights. Im
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap, percentile_interval, perfect_interval
+from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap, Weighted, perfect_interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -64,31 +66,23 @@ def weighted_average_precision(scores: Floats, positive: Bools, weights: NDArray
         return np.where(total > 0, (precision * hits).sum(axis=1) / total, np.nan)
 
 
-def auc_with_interval(scores: Floats, positive: Bools, bootstrap: PatientBootstrap) -> tuple[float, Interval]:
-    """AUC and its interval over patients.
+def area_under_roc(scores: Floats, positive: Bools) -> Weighted:
+    """The AUC of N images as a figure that can be resampled.
 
     Where every positive image is above every negative one, resampling would give a width of zero. Pairs of one positive
     and one negative patient, each patient used once, are then independent draws that all were right, and the exact
     interval of that proportion is given.
     """
-    value = float(weighted_auc(scores, positive, np.ones((1, len(scores)), np.int64))[0])
-    if value == 1.0:
-        pairs = min(len(np.unique(bootstrap.patients[positive])), len(np.unique(bootstrap.patients[~positive])))
-        return value, perfect_interval(pairs)
-    if np.isnan(value):
-        return value, UNKNOWN
-    return value, percentile_interval(bootstrap.statistic(lambda weights: weighted_auc(scores, positive, weights)))
+
+    def perfect(bootstrap: PatientBootstrap) -> Interval:
+        return perfect_interval(min(len(np.unique(bootstrap.patients[chosen])) for chosen in (positive, ~positive)))
+
+    return Weighted(partial(weighted_auc, scores, positive), len(scores), {1.0: perfect})
 
 
-def average_precision_with_interval(
-    scores: Floats, positive: Bools, bootstrap: PatientBootstrap
-) -> tuple[float, Interval]:
-    """Average precision and its interval over patients; no interval where the ranking is perfect."""
-    value = float(weighted_average_precision(scores, positive, np.ones((1, len(scores)), np.int64))[0])
-    if np.isnan(value) or value == 1.0:
-        return value, UNKNOWN
-    replicates = bootstrap.statistic(lambda weights: weighted_average_precision(scores, positive, weights))
-    return value, percentile_interval(replicates)
+def average_precision(scores: Floats, positive: Bools) -> Weighted:
+    """Average precision of N images as a figure that can be resampled; no interval where the ranking is perfect."""
+    return Weighted(partial(weighted_average_precision, scores, positive), len(scores), {1.0: lambda _: UNKNOWN})
 
 
 def roc_curve(scores: Floats, positive: Bools) -> tuple[Floats, Floats, Floats]:

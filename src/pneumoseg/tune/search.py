@@ -8,8 +8,10 @@ which makes every sum exact in float64: the result is the same whatever the orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,51 +47,43 @@ def families(params: TuneParams) -> tuple[Family, ...]:
 
 
 @dataclass(frozen=True)
-class Template:
-    """A rule without its levels."""
-
-    kind: Kind
-    mask_threshold: float
-    gate_probability: float | None
-    min_component_px_at_1024: int
-    fill_holes: bool
-
-    def rule(self, levels: tuple[Level, ...]) -> DecisionRule:
-        """The rule with these levels."""
-        return DecisionRule(
-            kind=self.kind,
-            mask_threshold=self.mask_threshold,
-            levels=levels,
-            gate_probability=self.gate_probability,
-            min_component_px_at_1024=self.min_component_px_at_1024,
-            fill_holes=self.fill_holes,
-        )
-
-
-@dataclass(frozen=True)
 class Block:
-    """C rules that share a template and their levels up to the last.
+    """C rules that are searched at once.
 
     Attributes:
-        template: of all C rules.
-        endings: the levels that each rule has.
-        sums: (C, K, 2) summed Dice in each of K groups of patients, of negative and of positive images.
+        rule: the rule of one row of ``sums``.
+        sums: (C, K, 2) summed scores in each of K groups of patients, of negative and of positive images.
     """
 
-    template: Template
-    endings: tuple[tuple[Level, ...], ...]
+    rule: Callable[[int], DecisionRule]
     sums: Floats
 
-    def rule(self, index: int) -> DecisionRule:
-        """The rule of one row of ``sums``."""
-        return self.template.rule(self.endings[index])
+
+class GroupedSearch(Protocol):
+    """Gives the summed score of every rule of a family: that of its masks, or of its calls.
+
+    Attributes:
+        images: (K, 2) negative and positive images of each group.
+    """
+
+    images: Floats
+
+    def blocks(self, family: Family) -> Iterator[Block]:
+        """All rules of a family, in the order in which one of several equal ones is taken."""
+        ...
+
+
+def class_cells(positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> Floats:
+    """A 1 where image n is in group k and class c, negative or positive: (N, K * 2)."""
+    cells = np.zeros((len(groups), (int(groups.max()) + 1) * 2))
+    cells[np.arange(len(groups)), groups * 2 + positive] = 1.0
+    return cells
 
 
 class Search:
     """The summed Dice of every rule of the grid.
 
     Attributes:
-        groups: K.
         images: (K, 2) negative and positive images of each group.
     """
 
@@ -104,13 +98,11 @@ class Search:
         self._counts = counts
         self._params = params
         positive = counts.truth_px > 0
-        self.groups = int(groups.max()) + 1
-        self._cells = np.zeros((len(groups), self.groups * 2))
-        self._cells[np.arange(len(groups)), groups * 2 + positive] = 1.0
-        self.images = self._cells.sum(axis=0).reshape(self.groups, 2)
+        self._cells = class_cells(positive, groups)
+        self.images = self._cells.sum(axis=0).reshape(-1, 2)
         # An empty mask scores 1 on a negative image, 0 on a positive one.
         self._empty = np.where(positive, 0.0, 1.0)
-        self._empty_sums = (self._empty @ self._cells).reshape(self.groups, 2)
+        self._empty_sums = (self._empty @ self._cells).reshape(-1, 2)
         self._conditions = [
             Level(threshold, area)
             for area in sorted(params.min_areas_px_at_1024)
@@ -132,13 +124,26 @@ class Search:
             gains = self._gains(threshold)
             for gate in gates:
                 through = gains if gate is None else gains * (self._counts.probability >= gate)
-                template = Template(
-                    family.kind, threshold, gate, self._params.min_component_px_at_1024, self._params.fill_holes
+                make = partial(
+                    DecisionRule,
+                    family.kind,
+                    threshold,
+                    gate_probability=gate,
+                    min_component_px_at_1024=self._params.min_component_px_at_1024,
+                    fill_holes=self._params.fill_holes,
                 )
                 if family.kind == "single":
-                    yield Block(template, ((),), self._sums(np.ones((1, len(through))), through))
+                    yield self._block(make, ((),), np.ones((1, len(through))), through)
                 else:
-                    yield from self._with_levels(template, (), through)
+                    yield from self._with_levels(make, family.kind, threshold, (), through)
+
+    def _block(
+        self, make: Callable[..., DecisionRule], endings: Sequence[tuple[Level, ...]], rows: Floats, gains: Floats
+    ) -> Block:
+        """The rules that ``make`` gives with each of C endings; ``rows`` says which images each accepts, (C, N)."""
+        gained = rows @ (self._cells * gains[:, None])
+        sums = np.asarray(gained.reshape(len(rows), -1, 2) + self._empty_sums, np.float64)
+        return Block(lambda index: make(levels=endings[index]), sums)
 
     def _gains(self, threshold: float) -> Floats:
         """What the mask of each image gains over an empty one: (N,), exact multiples of 2^-30."""
@@ -147,26 +152,30 @@ class Search:
         scores = dice(hits, pixels, self._counts.truth_px)
         return np.asarray(np.round((scores - self._empty) * _GRAIN) / _GRAIN, np.float64)
 
-    def _with_levels(self, template: Template, levels: tuple[Level, ...], gains: Floats) -> Iterator[Block]:
+    def _with_levels(
+        self,
+        make: Callable[..., DecisionRule],
+        kind: Kind,
+        mask_threshold: float,
+        levels: tuple[Level, ...],
+        gains: Floats,
+    ) -> Iterator[Block]:
         """Go on from the levels chosen so far; the last one varies within a block."""
-        options = self._options(template, levels)
-        wanted = self._params.cumulative_levels if template.kind == "cumulative" else 1
+        options = self._options(kind, mask_threshold, levels)
+        wanted = self._params.cumulative_levels if kind == "cumulative" else 1
         if len(levels) < wanted - 1:
             for level in options:
-                yield from self._with_levels(template, (*levels, level), gains * self._accepted[self._row[level]])
+                accepted = gains * self._accepted[self._row[level]]
+                yield from self._with_levels(make, kind, mask_threshold, (*levels, level), accepted)
         elif options:
             rows = self._accepted[[self._row[level] for level in options]]
-            yield Block(template, tuple((*levels, level) for level in options), self._sums(rows, gains))
+            yield self._block(make, [(*levels, level) for level in options], rows, gains)
 
-    def _options(self, template: Template, levels: tuple[Level, ...]) -> list[Level]:
+    def _options(self, kind: Kind, mask_threshold: float, levels: tuple[Level, ...]) -> list[Level]:
         """The levels that may come next, mildest first."""
-        if template.kind == "min_area" or (template.kind == "cumulative" and not levels):
-            return [level for level in self._conditions if level.threshold == template.mask_threshold]
-        floor = levels[-1].threshold if levels else template.mask_threshold
+        if kind == "min_area" or (kind == "cumulative" and not levels):
+            return [level for level in self._conditions if level.threshold == mask_threshold]
+        floor = levels[-1].threshold if levels else mask_threshold
         most = levels[-1].min_area_px_at_1024 if levels else max(self._params.min_areas_px_at_1024)
         tops = {top for top in self._params.top_thresholds if top > floor}
         return [level for level in self._conditions if level.threshold in tops and level.min_area_px_at_1024 <= most]
-
-    def _sums(self, rows: Floats, gains: Floats) -> Floats:
-        gained = rows @ (self._cells * gains[:, None])
-        return np.asarray(gained.reshape(len(rows), self.groups, 2) + self._empty_sums, np.float64)

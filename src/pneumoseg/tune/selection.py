@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.rule.decision import DecisionRule
-from pneumoseg.tune.search import Family, Search
+from pneumoseg.tune.search import Family, GroupedSearch
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best rule of a family on some groups of patients; ``sums`` is (K, 2), its summed Dice in every group."""
+    """The best rule of a family on some groups of patients; ``sums`` is (K, 2), its summed score in every group."""
 
     rule: DecisionRule
     sums: Floats
@@ -75,10 +75,10 @@ def patient_groups(
 
 
 def objective(sums: Floats, images: Floats, name: str) -> Floats:
-    """The objective of rules from summed Dice.
+    """The objective of rules from summed scores: of masks their Dice, of calls whether each is right.
 
     Args:
-        sums: (..., 2) summed Dice of negative and positive images.
+        sums: (..., 2) summed scores of negative and positive images.
         images: (..., 2) how many there are.
         name: ``dice_all``, the mean over all images; or ``balanced``, the mean of the means of the two classes.
     """
@@ -89,9 +89,9 @@ def objective(sums: Floats, images: Floats, name: str) -> Floats:
     return np.asarray(means.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), np.float64)
 
 
-def search_family(search: Search, family: Family, goal: str) -> FamilyResult:
+def search_family(search: GroupedSearch, family: Family, goal: str) -> FamilyResult:
     """Find the best rule of a family on all groups, and without each one and each two of them."""
-    kept = range(search.groups)
+    kept = range(len(search.images))
     omitted = [frozenset(left) for size in (0, 1, 2) for left in combinations(kept, size)]
     inside = np.array([[group not in left for group in kept] for left in omitted], np.float64)  # (S, K)
     images = inside @ search.images

@@ -3,90 +3,98 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pneumoseg.config.tune import TuneParams
-from pneumoseg.rule.cases import Case, read_cases
-from pneumoseg.rule.decision import PLAIN_RULE, DecisionRule
-from pneumoseg.rule.dice import dice
+from pneumoseg.evaluate.metric import all_metrics, column, estimate
+from pneumoseg.rule.cases import Case, Predictions
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, DecisionRule
 from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
-from pneumoseg.shared.tables import METADATA, read_table, write_table
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import METADATA, read_table
 from pneumoseg.stats.bootstrap import PatientBootstrap
-from pneumoseg.stats.figures import Figures, dice_ratios, margin_of
-from pneumoseg.tune.search import Search, families
+from pneumoseg.stats.margins import margin_of
+from pneumoseg.tune.image_calls import CallSearch, ImageCalls
+from pneumoseg.tune.search import Family, Search, families
 from pneumoseg.tune.selection import Choice, choose, objective, patient_groups, search_family
-from pneumoseg.tune.surface_plots import plot_surface, plot_thresholds, surface_table, threshold_table
+from pneumoseg.tune.surface_plots import write_call_surface, write_mask_surfaces
 
 _LOGGER = logging.getLogger("pneumoseg")
 # Of the intervals in thresholds.json; those of the test set have a parameter.
 _REPLICATES = 2000
 
 
-def tune(
-    predictions: Path,
-    masks: Path,
-    folds_csv: Path,
-    metadata_csv: Path,
-    out_json: Path,
-    out_dir: Path,
-    params: TuneParams,
-    workers: int | None = None,
-) -> DecisionRule:
+def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> DecisionRule:
     """Choose the decision rule on the out-of-fold maps of the validation images.
 
+    Images whose mask is not known are left out. Where the networks give no map, limits of the image probability are
+    searched instead, whatever ``params.kinds`` and ``params.objective`` say: on all images, for balanced accuracy.
+
     Args:
-        predictions: folder with images.csv and validation/<image_id>.png, uint8 maps of round(255 p).
-        masks: folder of true masks, positives only.
-        folds_csv: image_id, patient, fold.
-        metadata_csv: says which images are phantoms.
-        out_json: the rule, what it reached, and warnings.
-        out_dir: the searched surface as tables and plots.
+        layout: of the main set; metrics/thresholds.json and metrics/tune are written.
         params: section tune.
         workers: threads; None for one a core. No output depends on it.
 
     Raises:
         DataError: there is no validation image, or files contradict each other.
     """
-    cases = read_cases(predictions, folds_csv, masks, "validation")
-    phantom = is_phantom(metadata_csv, cases)
-    cleaning = Cleaning(params.mask_thresholds, params.min_component_px_at_1024, params.fill_holes)
-    counts = count_levels(cases, cleaning, workers)
-    positive = counts.truth_px > 0
-    groups = patient_groups(counts.patients, positive, params.cross_fit_groups, params.seed)
-    reason = _too_little(positive, groups)
-    choice: Choice | None = None
-    searched: list[dict[str, Any]] = []
-    if not reason:
-        choice, searched = _search(counts, groups, params)
-    rule = PLAIN_RULE if choice is None else choice.rule
-    bootstrap = PatientBootstrap(counts.patients, _REPLICATES, params.seed)
-    warnings = _warnings(counts, rule, reason)
+    cases = Predictions.read(layout).cases("validation")
+    phantom = is_phantom(layout.metadata, cases)
+    without_map = cases[0].map is None
+    used = cases if without_map else tuple(case for case in cases if case.mask_known)
+    if not used:
+        raise DataError(f"{layout.annotations}: no validation image has a known mask; nothing can be tuned")
+    images = ImageCalls.of(used) if without_map else _count(used, params, workers)
+    plain, goal = (PLAIN_PROBABILITY_RULE, "balanced") if without_map else (PLAIN_RULE, params.objective)
+    positive = column(images.outcomes(plain), "pneumothorax") > 0
+    groups = patient_groups(images.patients, positive, params.cross_fit_groups, params.seed)
+    reason = _too_little(positive, groups, without_map and not params.gate_probabilities)
+    choice, searched = (None, []) if reason else _search(images, groups, params, goal)
+    rule = plain if choice is None else choice.rule
+    bootstrap = PatientBootstrap(images.patients, _REPLICATES, params.seed)
+    chosen = images.outcomes(rule)
+    warnings = _warnings(chosen, images.patients, reason, len(cases) - len(used))
+    if without_map and params.objective != goal:
+        warnings.append(f"the networks give no map: tune.objective {params.objective} is taken as {goal}, of the calls")
     content = {
         "rule": rule.to_json(),
         "description": rule.describe(),
         "phantom": int(phantom),
-        "objective": params.objective,
-        "optimistic": _outcome(counts, *counts.predicted(rule), bootstrap),
-        "cross_fitted": None if choice is None else _cross_fitted(counts, groups, choice, bootstrap),
-        "plain_05": _outcome(counts, *counts.predicted(PLAIN_RULE), bootstrap),
+        "objective": goal,
+        "mask_unknown": len(cases) - len(used),
+        "optimistic": _outcome(chosen, bootstrap),
+        "cross_fitted": None if choice is None else _cross_fitted(images, groups, choice, bootstrap),
+        "plain_05": _outcome(images.outcomes(plain), bootstrap),
         "searched": searched,
-        "collapse": int(not counts.predicted(rule)[0].any()),
+        "collapse": int(not chosen["called"].any()),
         "warnings": warnings,
     }
     for warning in warnings:
         _LOGGER.warning("tune: %s", warning)
-    write_json(out_json, content)
-    _write_surfaces(fresh_dir(out_dir), counts, rule, params, phantom)
+    write_json(layout.thresholds, content)
+    folder = fresh_dir(layout.tune)
+    if isinstance(images, ImageCalls):
+        write_call_surface(folder, images, rule, phantom)
+    else:
+        write_mask_surfaces(folder, images, rule, params, phantom)
     return rule
 
 
-def is_phantom(metadata_csv: Path, cases: tuple[Case, ...]) -> bool:
+def _count(cases: Sequence[Case], params: TuneParams, workers: int | None) -> LevelCounts:
+    return count_levels(
+        cases, Cleaning(params.mask_thresholds, params.min_component_px_at_1024, params.fill_holes), workers
+    )
+
+
+def is_phantom(metadata_csv: Path, cases: Sequence[Case]) -> bool:
     """Whether any of the cases is a phantom: then nothing from them may pass for a result on patients.
 
     Raises:
@@ -99,8 +107,10 @@ def is_phantom(metadata_csv: Path, cases: tuple[Case, ...]) -> bool:
     return bool(known[[case.image_id for case in cases]].fillna(0).any())
 
 
-def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> str:
+def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64], no_limits: bool) -> str:
     """Why no rule can be chosen on these images; empty where one can."""
+    if no_limits:
+        return "tune.gate_probabilities is empty and the networks give no map: nothing to tune, the limit 0.5 is used"
     if not positive.any():
         return "no validation image has a pneumothorax: nothing to tune on, the plain rule p > 0.5 is used"
     if len(np.unique(groups)) < 3:
@@ -108,11 +118,16 @@ def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> str:
     return ""
 
 
-def _search(counts: LevelCounts, groups: NDArray[np.int64], params: TuneParams) -> tuple[Choice, list[dict[str, Any]]]:
-    search = Search(counts, groups, params)
-    results = [search_family(search, family, params.objective) for family in families(params)]
-    choice = choose(results, search.images, params.objective)
-    images = search.images.sum(axis=0)
+def _search(
+    images: LevelCounts | ImageCalls, groups: NDArray[np.int64], params: TuneParams, goal: str
+) -> tuple[Choice, list[dict[str, Any]]]:
+    if isinstance(images, ImageCalls):
+        calls = CallSearch(images, groups, params)
+        results, sizes = [search_family(calls, Family("probability", gated=False), goal)], calls.images
+    else:
+        masks = Search(images, groups, params)
+        results, sizes = [search_family(masks, family, goal) for family in families(params)], masks.images
+    choice = choose(results, sizes, goal)
     searched = []
     for result in results:
         best = result.best[frozenset()]
@@ -120,7 +135,7 @@ def _search(counts: LevelCounts, groups: NDArray[np.int64], params: TuneParams) 
             {
                 "family": result.family.name,
                 "rules": result.rules,
-                "objective_optimistic": float(objective(best.sums.sum(axis=0), images, params.objective)),
+                "objective_optimistic": float(objective(best.sums.sum(axis=0), sizes.sum(axis=0), goal)),
                 "objective_cross_fitted": choice.cross_fitted[result.family.name],
                 "chosen": result.family == choice.family,
                 "best": best.rule.describe(),
@@ -129,58 +144,42 @@ def _search(counts: LevelCounts, groups: NDArray[np.int64], params: TuneParams) 
     return choice, searched
 
 
-def _outcome(
-    counts: LevelCounts, predicted_px: NDArray[np.int64], hit_px: NDArray[np.int64], bootstrap: PatientBootstrap
-) -> dict[str, Any]:
-    """The figures of masks known by their counts, with n and with the difference from the all-empty score."""
-    score = dice(hit_px, predicted_px, counts.truth_px)
-    truth_px, marked_px = counts.truth_px.astype(np.float64), predicted_px.astype(np.float64)
-    figures = Figures().with_ratios(dice_ratios(truth_px, marked_px, score), bootstrap)
+def _outcome(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Any]:
+    """The figures of a rule's outcomes, with n and with the difference from the all-empty score."""
+    figures = estimate([metric for metric in all_metrics() if metric.of_rule], rows, bootstrap)
     return {
-        **figures.values,
-        "n": len(score),
-        "n_patients": len(np.unique(counts.patients)),
-        "beats_all_empty": margin_of(score, (counts.truth_px == 0).astype(np.float64), bootstrap),
-        "intervals": {name: list(interval) for name, interval in figures.intervals.items()},
+        **{name: figure.value for name, figure in figures.items()},
+        "n": len(rows),
+        "n_patients": len(np.unique(bootstrap.patients)),
+        "beats_all_empty": margin_of(column(rows, "dice"), 1 - column(rows, "pneumothorax"), bootstrap).model_dump(),
+        "intervals": {name: figure.interval for name, figure in figures.items()},
     }
 
 
 def _cross_fitted(
-    counts: LevelCounts, groups: NDArray[np.int64], choice: Choice, bootstrap: PatientBootstrap
+    images: LevelCounts | ImageCalls, groups: NDArray[np.int64], choice: Choice, bootstrap: PatientBootstrap
 ) -> dict[str, Any]:
     """Every image decided by the rule that was chosen without its patient's group."""
-    predicted_px, hit_px = np.zeros_like(counts.truth_px), np.zeros_like(counts.truth_px)
-    for group, rule in enumerate(choice.without_group):
-        inside = groups == group
-        every_px, every_hit_px = counts.predicted(rule)
-        predicted_px[inside], hit_px[inside] = every_px[inside], every_hit_px[inside]
+    parts = [images.outcomes(rule)[groups == group] for group, rule in enumerate(choice.without_group)]
     return {
-        **_outcome(counts, predicted_px, hit_px, bootstrap),
+        **_outcome(pd.concat(parts).sort_index(), bootstrap),
         "groups": len(choice.without_group),
         "rules_of_groups": [rule.describe() for rule in choice.without_group],
     }
 
 
-def _warnings(counts: LevelCounts, rule: DecisionRule, reason: str) -> list[str]:
+def _warnings(rows: pd.DataFrame, patients: NDArray[np.int64], reason: str, mask_unknown: int) -> list[str]:
     found = [reason] if reason else []
-    predicted_px = counts.predicted(rule)[0]
-    positives = len(np.unique(counts.patients[counts.truth_px > 0]))
-    if not predicted_px.any():
+    positives = len(np.unique(patients[rows["pneumothorax"]]))
+    if not rows["called"].any():
         found.append(
             "collapse: the rule calls every validation image negative, so its Dice is the all-empty score, and no rule "
             "of the grid does better; train longer or otherwise, or set tune.objective: balanced"
         )
-    elif (predicted_px > 0).all() and (counts.truth_px == 0).any():
+    elif rows["called"].all() and not rows["pneumothorax"].all():
         found.append("the rule calls every validation image positive: its specificity is 0")
     if 0 < positives < 20:
         found.append(f"only {positives} validation patients with pneumothorax: the choice rests on few masks")
+    if mask_unknown:
+        found.append(f"{mask_unknown} validation images are left out: it is not known where their pneumothorax is")
     return found
-
-
-def _write_surfaces(out_dir: Path, counts: LevelCounts, rule: DecisionRule, params: TuneParams, phantom: bool) -> None:
-    thresholds, surface = threshold_table(counts), surface_table(counts, rule, params)
-    write_table(out_dir / "thresholds.csv", thresholds, dict.fromkeys(thresholds.columns, "number"))
-    plot_thresholds(out_dir / "thresholds.png", thresholds, rule, phantom)
-    write_table(out_dir / "surface.csv", surface, dict.fromkeys(surface.columns, "number"))
-    if len(surface):  # no areas or no top thresholds were given
-        plot_surface(out_dir / "surface.png", surface, rule, phantom)
