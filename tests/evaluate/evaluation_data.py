@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,34 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pneumoseg.shared.files import fresh_dir, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, write_table
-
-
-@dataclass(frozen=True)
-class Project:
-    """Folders and tables as the stages write them."""
-
-    root: Path
-
-    @property
-    def predictions(self) -> Path:
-        return self.root / "data/predictions"
-
-    @property
-    def masks(self) -> Path:
-        return self.root / "data/masks"
-
-    @property
-    def folds(self) -> Path:
-        return self.root / "data/splits/folds.csv"
-
-    @property
-    def metadata(self) -> Path:
-        return self.root / "data/metadata.csv"
-
-    @property
-    def annotations(self) -> Path:
-        return self.root / "data/annotations.csv"
 
 
 def ellipse(rng: np.random.Generator, rows: int, columns: int, scale: float = 1.0) -> np.ndarray:
@@ -66,9 +40,9 @@ def make_project(
     skill: float = 0.8,
     seed: int = 0,
     phantom: int = 1,
-) -> Project:
+) -> Layout:
     """Write a project: two folds (the first one predicted), a test set, unlabelled images; two images a patient."""
-    project = Project(root)
+    project = Layout(root)
     rng = np.random.default_rng(seed)
     rows, columns = size
     fresh_dir(project.masks)
@@ -122,3 +96,9 @@ def make_project(
     write_table(project.folds, pd.DataFrame(tables["folds"]), FOLDS)
     write_table(project.predictions / "images.csv", pd.DataFrame(tables["predicted"]), PREDICTED)
     return project
+
+
+def copy_of(project: Layout, root: Path) -> Layout:
+    """A project of the same files that a test may change."""
+    shutil.copytree(project.root, root)
+    return Layout(root)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 
 from pneumoseg.evaluate.distances import surface_distances, surface_points
-from pneumoseg.evaluate.instances import IOU_THRESHOLDS, ImageInstances, average_precision, match_instances
-from pneumoseg.stats.bootstrap import PatientBootstrap
+from pneumoseg.evaluate.instances import IOU_THRESHOLDS, ImageInstances, match_instances
+from pneumoseg.shared.registry import METRICS
+from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap
 from tests.evaluate.evaluation_data import ellipse, made_up_map
 
 
@@ -79,6 +83,13 @@ def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]], threshold: flo
     return float(np.mean(interpolated))
 
 
+def precision_of(images: Sequence[ImageInstances | None]) -> dict[str, Estimate]:
+    """The three figures of the list, with intervals over images."""
+    rows = pd.DataFrame({"instances": pd.Series(list(images), dtype=object)})
+    figures = {name: METRICS[name].of(rows) for name in ("ap", "ap50", "ap75")}
+    return PatientBootstrap(np.arange(len(rows)), 100, 0).estimates(figures)
+
+
 def test_average_precision_is_that_of_coco() -> None:
     rng = np.random.default_rng(5)
     images = []
@@ -88,13 +99,11 @@ def test_average_precision_is_that_of_coco() -> None:
             truth = ellipse(rng, 64, 64) | ellipse(rng, 64, 64, 0.6)
         levels = made_up_map(rng, truth, 0.9)
         images.append((levels > 80, truth, levels))
-    matched = [match_instances(*image) for image in images]
-    found = average_precision(matched, PatientBootstrap(np.arange(30), 100, 0))
-    assert found.values["ap50"] == pytest.approx(coco(images, 0.5))
-    assert found.values["ap75"] == pytest.approx(coco(images, 0.75))
-    assert found.values["ap"] == pytest.approx(np.mean([coco(images, threshold) for threshold in IOU_THRESHOLDS]))
-    low, high = found.intervals["ap50"]
-    assert low < found.values["ap50"] < high
+    found = precision_of([None, *(match_instances(*image) for image in images)])  # the first one has no mask
+    assert found["ap50"].value == pytest.approx(coco(images, 0.5))
+    assert found["ap75"].value == pytest.approx(coco(images, 0.75))
+    assert found["ap"].value == pytest.approx(np.mean([coco(images, threshold) for threshold in IOU_THRESHOLDS]))
+    assert found["ap50"].low < found["ap50"].value < found["ap50"].high
 
 
 def test_hand_worked_instances() -> None:
@@ -109,18 +118,15 @@ def test_hand_worked_instances() -> None:
     assert image.scores == pytest.approx([200 / 255, 100 / 255])
     assert image.hits.all(axis=1).tolist() == [False, True]
     # Ranked wrong, right: precision 1/2 up to recall 1/2 (51 of 101 recalls), then 0.
-    bootstrap = PatientBootstrap(np.zeros(1, np.int64), 100, 0)
-    assert average_precision([image], bootstrap).values["ap"] == pytest.approx(0.5 * 51 / 101)
+    assert precision_of([image])["ap"].value == pytest.approx(0.5 * 51 / 101)
 
 
 def test_no_true_instance_has_no_average_precision() -> None:
     nothing = np.zeros((4, 4), bool)
     levels = np.zeros((4, 4), np.uint8)
     images = [match_instances(nothing, nothing, levels), match_instances(~nothing, nothing, levels)]
-    found = average_precision(images, PatientBootstrap(np.arange(2), 100, 0))
-    assert (found.truths, found.predictions) == (0, 1)
-    assert np.isnan(list(found.values.values())).all()
-    missed = average_precision(
-        [ImageInstances(3, np.empty(0), np.empty((0, 10), bool))], PatientBootstrap(np.zeros(1, int), 100, 0)
-    )
-    assert missed.values == {"ap": 0.0, "ap50": 0.0, "ap75": 0.0}
+    assert [image.truths for image in images] == [0, 0]
+    for unknown in (images, [None, None]):
+        assert {figure.value for figure in precision_of(unknown).values()} == {None}
+    missed = precision_of([ImageInstances(3, np.empty(0), np.empty((0, 10), bool))])
+    assert {(figure.value, figure.low) for figure in missed.values()} == {(0.0, None)}

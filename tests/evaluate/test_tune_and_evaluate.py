@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from sklearn import metrics
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.tune import TuneParams
-from pneumoseg.evaluate.assessment import Outputs, evaluate
+from pneumoseg.evaluate.assessment import evaluate
 from pneumoseg.evaluate.measuring import age_band, size_group
 from pneumoseg.evaluate.subgroups import permutation_p
 from pneumoseg.rule.decision import DecisionRule, read_rule
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json, read_png, write_json, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.rle import decode
 from pneumoseg.tune.tuning import tune
-from tests.evaluate.evaluation_data import Project, make_project
+from tests.evaluate.evaluation_data import copy_of, make_project
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -36,42 +36,31 @@ EVALUATE = EvaluateParams.model_validate_json(json.dumps(SHIPPED["evaluate"])).m
 )
 
 
-def run_tune(project: Project, out: Path, params: TuneParams = TUNE, workers: int = 1) -> dict[str, Any]:
-    tune(
-        project.predictions, project.masks, project.folds, project.metadata, out / "thresholds.json", out / "tune",
-        params, workers,
-    )  # fmt: skip
-    return read_json(out / "thresholds.json")  # type: ignore[no-any-return]
+def run_tune(project: Layout, params: TuneParams = TUNE, workers: int = 1) -> dict[str, Any]:
+    tune(project, params, workers)
+    return read_json(project.thresholds)  # type: ignore[no-any-return]
 
 
-def run_evaluate(project: Project, out: Path, params: EvaluateParams = EVALUATE, workers: int = 1) -> dict[str, Any]:
-    outputs = Outputs(out / "test.json", out / "test_cases.csv", out / "plots", out / "submission.csv")
-    evaluate(
-        project.predictions, project.masks, project.annotations, project.metadata, project.folds,
-        out / "thresholds.json", outputs, params, workers,
-    )  # fmt: skip
-    return read_json(out / "test.json")  # type: ignore[no-any-return]
+def run_evaluate(project: Layout, params: EvaluateParams = EVALUATE, workers: int = 1) -> dict[str, Any]:
+    evaluate(project, params, workers)
+    return read_json(project.test)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return make_project(tmp_path_factory.mktemp("project"), images=160, size=(96, 80), prevalence=0.4, seed=1)
+def project(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Tuned and evaluated; tests that write take a copy."""
+    made = make_project(tmp_path_factory.mktemp("project"), images=160, size=(96, 80), prevalence=0.4, seed=1)
+    run_tune(made)
+    run_evaluate(made)
+    return made
 
 
-@pytest.fixture(scope="module")
-def out(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("out")
-    run_tune(project, folder)
-    run_evaluate(project, folder)
-    return folder
-
-
-def truth_of(project: Project, image_id: str, shape: tuple[int, ...]) -> np.ndarray:
+def truth_of(project: Layout, image_id: str, shape: tuple[int, ...]) -> np.ndarray:
     path = project.masks / f"{image_id}.png"
     return read_png(path) > 0 if path.exists() else np.zeros(shape, bool)
 
 
-def masks_of(project: Project, which: str, rule: DecisionRule) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
+def masks_of(project: Layout, which: str, rule: DecisionRule) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
     """Id, probability, predicted and true mask of each image of a set."""
     table = pd.read_csv(project.predictions / "images.csv", dtype={"image_id": str})
     found = []
@@ -87,9 +76,9 @@ def dice_of(predicted: np.ndarray, truth: np.ndarray) -> float:
     return 1.0 if total == 0 else 2 * (predicted & truth).sum() / total
 
 
-def test_every_figure_is_what_the_files_give(project: Project, out: Path) -> None:
-    found = read_json(out / "test.json")
-    images = masks_of(project, "test", read_rule(out / "thresholds.json"))
+def test_every_figure_is_what_the_files_give(project: Layout) -> None:
+    found = read_json(project.test)
+    images = masks_of(project, "test", read_rule(project.thresholds))
     score = np.array([dice_of(predicted, truth) for _, _, predicted, truth in images])
     positive = np.array([truth.any() for *_, truth in images])
     called = np.array([predicted.any() for _, _, predicted, _ in images])
@@ -128,21 +117,22 @@ def test_every_figure_is_what_the_files_give(project: Project, out: Path) -> Non
     assert found["plain_05"]["dice_all"] == pytest.approx(np.mean(plain), abs=1e-6)
     assert found["beats_plain_05"]["difference"] == pytest.approx(score.mean() - np.mean(plain), abs=1e-6)
     assert found["phantom"] == 1
-    assert "phantom data" in found["notes"][0]
+    assert found["n_mask_known"] == len(images)
+    assert found["notes"][0] == {"code": "phantom", "text": "phantom data: these figures say nothing about patients"}
 
 
-def test_intervals_hold_their_figures(out: Path) -> None:
-    found = read_json(out / "test.json")
+def test_intervals_hold_their_figures(project: Layout) -> None:
+    found = read_json(project.test)
     for part in (found, found["surface"], found["plain_05"], found["instances"]):
         for name, (low, high) in part["intervals"].items():
             assert low <= part[name] <= high, name
     assert found["beats_all_empty"]["verdict"] == "better"
 
 
-def test_cases_table_tells_each_image(project: Project, out: Path) -> None:
-    table = pd.read_csv(out / "test_cases.csv", dtype={"image_id": str}, keep_default_na=False).set_index("image_id")
+def test_cases_table_tells_each_image(project: Layout) -> None:
+    table = pd.read_csv(project.test_cases, dtype={"image_id": str}, keep_default_na=False).set_index("image_id")
     assert list(table.index) == sorted(table.index)
-    for image_id, _, predicted, truth in masks_of(project, "test", read_rule(out / "thresholds.json")):
+    for image_id, _, predicted, truth in masks_of(project, "test", read_rule(project.thresholds)):
         row = table.loc[image_id]
         counts = [int(truth.sum()), int(predicted.sum()), int((predicted & truth).sum())]
         assert [int(row[name]) for name in ("truth_px", "predicted_px", "intersection_px")] == counts
@@ -150,13 +140,13 @@ def test_cases_table_tells_each_image(project: Project, out: Path) -> None:
         assert (row["hd95_px"] != "") == bool(truth.any() and predicted.any())
         spaced = int(image_id[3:]) % 5 > 0
         assert (row["hd95_mm"] != "") == bool(truth.any() and predicted.any() and spaced)
-    found = read_json(out / "test.json")
+    found = read_json(project.test)
     assert found["surface"]["n_px"] == (table["hd95_px"] != "").sum()
 
 
-def test_subgroups_are_parts_of_the_table(out: Path) -> None:
-    found = read_json(out / "test.json")
-    table = pd.read_csv(out / "test_cases.csv")
+def test_subgroups_are_parts_of_the_table(project: Layout) -> None:
+    found = read_json(project.test)
+    table = pd.read_csv(project.test_cases)
     for record in found["subgroups"]:
         if record["by"] == "components":
             part = table[
@@ -181,10 +171,10 @@ def test_subgroups_are_parts_of_the_table(out: Path) -> None:
     assert sum(by_sex) == found["n"]
 
 
-def test_submission_has_every_unannotated_image_once(project: Project, out: Path) -> None:
-    lines = (out / "submission.csv").read_text().splitlines()
+def test_submission_has_every_unannotated_image_once(project: Layout) -> None:
+    lines = (project.submission).read_text().splitlines()
     assert lines[0] == "ImageId,EncodedPixels"
-    images = masks_of(project, "unlabelled", read_rule(out / "thresholds.json"))
+    images = masks_of(project, "unlabelled", read_rule(project.thresholds))
     assert [line.split(",")[0] for line in lines[1:]] == sorted(item[0] for item in images)
     codes = dict(line.split(",") for line in lines[1:])
     assert "-1" in codes.values()
@@ -192,33 +182,34 @@ def test_submission_has_every_unannotated_image_once(project: Project, out: Path
         assert np.array_equal(decode(codes[image_id], *predicted.shape), predicted)
 
 
-def test_submission_ids_are_exactly_those_of_the_table(project: Project, out: Path, tmp_path: Path) -> None:
-    shutil.copy(out / "thresholds.json", tmp_path)
+def test_submission_ids_are_exactly_those_of_the_table(project: Layout, tmp_path: Path) -> None:
+    copy = copy_of(project, tmp_path / "copy")
     ids = ["img0014", "img0006", "img0002", "img0006"]  # two unannotated, a test image, one twice as in the leak
     table = tmp_path / "sample_submission.csv"
     table.write_text("\ufeffImageId,EncodedPixels\n" + "".join(f"{image_id},-1\n" for image_id in ids))
     params = EVALUATE.model_copy(update={"submission_ids": str(table)})
-    run_evaluate(project, tmp_path, params)
-    lines = (tmp_path / "submission.csv").read_text().splitlines()
+    run_evaluate(copy, params)
+    lines = copy.submission.read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["img0014", "img0006", "img0002"]
     table.write_text("ImageId,EncodedPixels\nimg0014,-1\nID_unknown,-1\n")
     with pytest.raises(DataError, match=r"1 of 2 images have no prediction, the first is ID_unknown"):
-        run_evaluate(project, tmp_path, params)
+        run_evaluate(copy, params)
 
 
-def test_outputs_do_not_depend_on_workers_or_on_the_run(project: Project, out: Path, tmp_path: Path) -> None:
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "stale.png").touch()
-    run_tune(project, tmp_path, workers=3)
-    run_evaluate(project, tmp_path, workers=3)
-    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert names == sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    for name in names:
-        assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
+def test_outputs_do_not_depend_on_workers_or_on_the_run(project: Layout, tmp_path: Path) -> None:
+    copy = copy_of(project, tmp_path / "copy")
+    (copy.plots / "stale.png").touch()
+    run_tune(copy, workers=3)
+    run_evaluate(copy, workers=3)
+    first, second = (
+        {path.relative_to(layout.root): path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}
+        for layout in (project, copy)
+    )
+    assert first == second
 
 
-def test_tune_reports_optimism_and_the_plain_rule(project: Project, out: Path) -> None:
-    found = read_json(out / "thresholds.json")
+def test_tune_reports_optimism_and_the_plain_rule(project: Layout) -> None:
+    found = read_json(project.thresholds)
     images = masks_of(project, "validation", DecisionRule.from_json(found["rule"]))
     score = [dice_of(predicted, truth) for _, _, predicted, truth in images]
     assert found["optimistic"]["dice_all"] == pytest.approx(np.mean(score), abs=1e-6)
@@ -229,7 +220,7 @@ def test_tune_reports_optimism_and_the_plain_rule(project: Project, out: Path) -
     chosen = [item for item in found["searched"] if item["chosen"]]
     assert len(chosen) == 1
     assert found["collapse"] == 0
-    surface = pd.read_csv(out / "tune" / "surface.csv")
+    surface = pd.read_csv(project.tune / "surface.csv")
     assert len(surface) == len(TUNE.top_thresholds) * len(TUNE.min_areas_px_at_1024)
 
 
@@ -243,7 +234,7 @@ def test_cross_fit_does_not_flatter_pure_noise(tmp_path: Path) -> None:
             noise = np.random.default_rng([seed, int(path.stem[3:])]).random((32, 32)).astype(np.float32)
             smooth = cv2.GaussianBlur(noise, (0, 0), 4)
             write_png(path, np.uint8(255 * (smooth - smooth.min()) / np.ptp(smooth)))
-        found = run_tune(project, tmp_path / f"out{seed}")
+        found = run_tune(project)
         gaps.append(
             (found["optimistic"]["dice_all"], found["cross_fitted"]["dice_all"], found["optimistic"]["all_empty"])
         )
@@ -253,12 +244,11 @@ def test_cross_fit_does_not_flatter_pure_noise(tmp_path: Path) -> None:
     assert cross_fitted <= all_empty + 0.01
 
 
-def test_all_empty_rule_is_called_collapse(project: Project, tmp_path: Path) -> None:
-    copy = Project(tmp_path / "copy")
-    shutil.copytree(project.root, copy.root)
+def test_all_empty_rule_is_called_collapse(project: Layout, tmp_path: Path) -> None:
+    copy = copy_of(project, tmp_path / "copy")
     for path in (copy.predictions / "validation").glob("*.png"):
         write_png(path, np.full((96, 80), 5, np.uint8))
-    found = run_tune(copy, tmp_path)
+    found = run_tune(copy)
     assert found["collapse"] == 1
     assert "collapse" in found["warnings"][0]
     assert found["rule"]["kind"] == "single"
@@ -268,11 +258,11 @@ def test_all_empty_rule_is_called_collapse(project: Project, tmp_path: Path) -> 
 
 def test_no_positive_anywhere_gives_null_not_a_number(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", images=40, prevalence=0.0, size=(32, 32))
-    tuned = run_tune(project, tmp_path)
+    tuned = run_tune(project)
     assert tuned["rule"] == DecisionRule("single", 0.5).to_json()
     assert "no validation image has a pneumothorax" in tuned["warnings"][0]
     assert tuned["cross_fitted"] is None
-    found = run_evaluate(project, tmp_path)
+    found = run_evaluate(project)
     nulls = ("dice_pos", "sensitivity", "auc", "average_precision", "iou_pos", "npv")
     assert [found[name] for name in nulls if name != "npv"] == [None] * 5
     assert found["prevalence"] == 0
@@ -282,20 +272,22 @@ def test_no_positive_anywhere_gives_null_not_a_number(tmp_path: Path) -> None:
     assert found["calibration"]["temperature"] is None
     assert found["intervals"]["dice_pos"] == [None, None]
     assert found["size_test"]["dice_permutation_p"] is None
-    for path in (tmp_path / "plots").glob("*.csv"):
+    for path in project.plots.glob("*.csv"):
         pd.read_csv(path)
 
 
-def test_all_empty_prediction_is_reported_as_such(project: Project, out: Path, tmp_path: Path) -> None:
+def test_all_empty_prediction_is_reported_as_such(project: Layout, tmp_path: Path) -> None:
     rule = DecisionRule("single", 0.99)
-    write_json(tmp_path / "thresholds.json", {"rule": rule.to_json()})
-    found = run_evaluate(project, tmp_path)
+    copy = copy_of(project, tmp_path / "copy")
+    write_json(copy.thresholds, {"rule": rule.to_json()})
+    found = run_evaluate(copy)
     assert found["dice_all"] == found["all_empty"]
     assert found["dice_pos"] == 0
     assert found["ppv"] is None  # nothing was called positive
     assert found["beats_all_empty"] == {"difference": 0.0, "interval": [0.0, 0.0], "verdict": "not shown"}
-    assert any("every test image is called negative" in note for note in found["notes"])
-    assert any("not shown to beat the all-empty score" in note for note in found["notes"])
+    notes = {note["code"]: note["text"] for note in found["notes"]}
+    assert "every test image is called negative" in notes["all_called_negative"]
+    assert "not shown to beat the all-empty score" in notes["all_empty_not_beaten"]
 
 
 def edit(path: Path, change: Any) -> None:
@@ -321,27 +313,23 @@ def edit(path: Path, change: Any) -> None:
         (lambda p: edit(p.folds, lambda f: f.replace({"fold": {"test": "1"}})), "does not belong there"),
     ],
 )
-def test_files_that_contradict_each_other_are_refused(
-    project: Project, out: Path, tmp_path: Path, damage: Any, says: str
-) -> None:
-    copy = Project(tmp_path / "copy")
-    shutil.copytree(project.root, copy.root)
-    shutil.copy(out / "thresholds.json", tmp_path)
+def test_files_that_contradict_each_other_are_refused(project: Layout, tmp_path: Path, damage: Any, says: str) -> None:
+    copy = copy_of(project, tmp_path / "copy")
+    copy.test.unlink()
     damage(copy)
     with pytest.raises(DataError, match=says):
-        run_evaluate(copy, tmp_path)
-    assert not (tmp_path / "test.json").exists()
+        run_evaluate(copy)
+    assert not copy.test.exists()
 
 
-def test_a_validation_image_of_another_fold_is_refused(project: Project, tmp_path: Path) -> None:
-    copy = Project(tmp_path / "copy")
-    shutil.copytree(project.root, copy.root)
+def test_a_validation_image_of_another_fold_is_refused(project: Layout, tmp_path: Path) -> None:
+    copy = copy_of(project, tmp_path / "copy")
     edit(copy.predictions / "images.csv", lambda frame: frame.replace({"fold": {"0": "1"}}))
     with pytest.raises(DataError, match="validation images are not those of"):
-        run_tune(copy, tmp_path)
+        run_tune(copy)
     edit(copy.predictions / "images.csv", lambda frame: frame.replace({"set": {"test": "validation"}}))
     with pytest.raises(DataError, match="validation images are not those of"):
-        run_tune(copy, tmp_path)
+        run_tune(copy)
 
 
 def test_bands_and_sizes_at_their_limits() -> None:
@@ -369,13 +357,13 @@ def test_permutation_p_is_that_of_scipy() -> None:
 
 
 @pytest.mark.slow
-def test_dice_is_that_of_segmentation_models(project: Project, out: Path) -> None:
+def test_dice_is_that_of_segmentation_models(project: Layout) -> None:
     import segmentation_models_pytorch as smp
     import torch
 
-    images = masks_of(project, "test", read_rule(out / "thresholds.json"))
+    images = masks_of(project, "test", read_rule(project.thresholds))
     predicted = torch.from_numpy(np.stack([item[2] for item in images]))[:, None].long()
     truth = torch.from_numpy(np.stack([item[3] for item in images]))[:, None].long()
     counts = smp.metrics.get_stats(predicted, truth, mode="binary")
     score = smp.metrics.f1_score(*counts, reduction="micro-imagewise")
-    assert read_json(out / "test.json")["dice_all"] == pytest.approx(float(score), abs=1e-5)
+    assert read_json(project.test)["dice_all"] == pytest.approx(float(score), abs=1e-5)

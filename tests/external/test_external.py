@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from pneumoseg.config import parse_params
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.evaluate import EvaluateParams
-from pneumoseg.evaluate.assessment import Outputs, evaluate
-from pneumoseg.external.evaluation import CASES, Own, evaluate_site
+from pneumoseg.evaluate.assessment import evaluate
+from pneumoseg.external.evaluation import CASES, evaluate_site
 from pneumoseg.external.preparing import extract_site
 from pneumoseg.external.sites import find_source, named
 from pneumoseg.rule.decision import DecisionRule
@@ -28,7 +28,7 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, read_table, write_table
 from pneumoseg.split.overlap import find_shared
 from pneumoseg.split.similarity import SIMILAR, find_similar, picture
-from tests.evaluate.evaluation_data import Project, make_project
+from tests.evaluate.evaluation_data import copy_of, make_project
 from tests.radiographs.dicom_files import dataset, extract_params, save
 
 SHIPPED = YAML(typ="safe").load(Path(__file__).resolve().parents[2] / "params.yaml")
@@ -233,7 +233,7 @@ def test_real_radiographs_are_like_their_copies_and_nothing_else(real: Path, tmp
 # Overlap -----------------------------------------------------------------------------------------------------------
 
 
-def overlap_tables(tmp_path: Path) -> tuple[Layout, Path, Path]:
+def overlap_tables(tmp_path: Path) -> Layout:
     """Own images: t of training, v of validation, e tested, u without annotation; a patient id and pixels each."""
     own = pd.DataFrame(
         {
@@ -243,10 +243,10 @@ def overlap_tables(tmp_path: Path) -> tuple[Layout, Path, Path]:
             "pixels_sha256": ["h-t", "h-v", "h-e", "h-u"],
         }
     )
-    write_table(tmp_path / "metadata.csv", own, METADATA)
-    folds = pd.DataFrame({"image_id": ["t", "v", "e"], "patient": ["p-t", "p-v", "p-e"], "fold": ["1", "0", "test"]})
-    write_table(tmp_path / "folds.csv", folds, FOLDS)
     site = Layout(tmp_path, "a")
+    write_table(site.main.metadata, own, METADATA)
+    folds = pd.DataFrame({"image_id": ["t", "v", "e"], "patient": ["p-t", "p-v", "p-e"], "fold": ["1", "0", "test"]})
+    write_table(site.main.folds, folds, FOLDS)
     # image id, patient, phantom, pixels
     rows = [
         ("t", "", 0, "x1"),  # the same id as a training image
@@ -265,11 +265,11 @@ def overlap_tables(tmp_path: Path) -> tuple[Layout, Path, Path]:
     write_table(site.folds, pd.DataFrame({"image_id": annotated, "patient": "", "fold": "test"}), FOLDS)
     similar = [("d-similar", "t", 0.999), ("a-validation", "v", 1.0), ("b-tested", "gone", 1.0)]
     write_table(site.similar, pd.DataFrame(similar, columns=list(SIMILAR)), SIMILAR)
-    return site, tmp_path / "metadata.csv", tmp_path / "folds.csv"
+    return site
 
 
 def test_shared_images_by_their_gravest_part_and_surest_reason(tmp_path: Path):
-    assert find_shared(*overlap_tables(tmp_path)).to_numpy().tolist() == [
+    assert find_shared(overlap_tables(tmp_path)).to_numpy().tolist() == [
         ["a-validation", "pixels", "training"],
         ["b-tested", "pixels", "test"],
         ["c-unlabelled", "pixels", "other"],
@@ -283,16 +283,15 @@ def test_shared_images_by_their_gravest_part_and_surest_reason(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Own]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     project = make_project(tmp_path_factory.mktemp("own"), images=80, seed=1)
-    thresholds = project.root / "metrics/thresholds.json"
-    write_json(thresholds, {"rule": RULE.to_json()})
-    return project, Own(project.predictions, project.masks, project.metadata, project.folds, thresholds)
+    write_json(project.thresholds, {"rule": RULE.to_json()})
+    return project
 
 
-def site_of(project: Project, root: Path, prefix: str = "s-") -> Layout:
-    """The test images of a project as an external set, under other ids."""
-    site = Layout(root, "a")
+def site_of(project: Layout, main: Layout, prefix: str = "s-") -> Layout:
+    """The test images of a project as an external set of another one, under other ids."""
+    site = main.external("a")
     folds = read_table(project.folds, FOLDS)
     tested = folds[folds["fold"] == "test"]
     ids = set(tested["image_id"])
@@ -321,10 +320,9 @@ def digests(*folders: Path) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def as_one_project(project: Project, site: Layout, root: Path) -> Project:
+def as_one_project(project: Layout, site: Layout, root: Path) -> Layout:
     """Validation images of one project and the set as its test images, as the stage evaluate would find them."""
-    merged = Project(root)
-    shutil.copytree(project.root / "data", root / "data")
+    merged = copy_of(project, root)
     predicted = read_table(project.predictions / "images.csv", PREDICTED)
     folds = read_table(project.folds, FOLDS)
     tables = (
@@ -344,54 +342,52 @@ def as_one_project(project: Project, site: Layout, root: Path) -> Project:
 
 
 @pytest.mark.slow
-def test_figures_are_those_of_the_stage_evaluate_and_own_files_stay(own: tuple[Project, Own], tmp_path: Path):
-    project, files = own
-    site = site_of(make_project(tmp_path / "elsewhere", images=120, seed=2, skill=0.5), tmp_path)
-    before = digests(project.root)
-    evaluate_site(site, files, EVALUATE)
-    assert digests(project.root) == before
-    merged = as_one_project(project, site, tmp_path / "merged")
-    out = tmp_path / "out"
-    outputs = Outputs(out / "test.json", out / "test_cases.csv", out / "plots", out / "submission.csv")
-    evaluate(
-        merged.predictions, merged.masks, merged.annotations, merged.metadata, merged.folds, files.thresholds, outputs,
-        EVALUATE, workers=1,
-    )  # fmt: skip
-    found, expected = read_json(site.test), read_json(outputs.figures_json)
+def test_figures_are_those_of_the_stage_evaluate_and_own_files_stay(own: Layout, tmp_path: Path):
+    main = copy_of(own, tmp_path / "main")
+    site = site_of(make_project(tmp_path / "elsewhere", images=120, seed=2, skill=0.5), main)
+    before = digests(own.root)
+    evaluate_site(site, EVALUATE)
+    assert before.items() == digests(own.root).items()
+    assert {path for path in digests(main.root) if "external" not in path.parts} == {
+        main.root / path.relative_to(own.root) for path in before
+    }
+    merged = as_one_project(own, site, tmp_path / "merged")
+    evaluate(merged, EVALUATE, workers=1)
+    found, expected = read_json(site.test), read_json(merged.test)
     assert found.pop("overlap") == {
         "images": 0,
         "by": {"id": 0, "pixels": 0, "similar": 0, "patient": 0},
         "with": {"training": 0, "other": 0, "test": 0},
     }
     assert "without_shared" not in found
-    assert [note.replace("test", "external") for note in expected.pop("notes")] == found.pop("notes")
+    said = [note | {"text": note["text"].replace("test", "external")} for note in expected.pop("notes")]
+    assert said == found.pop("notes")
     assert found == expected
     assert found["calibration"]["temperature"] is not None
     cases = pd.read_csv(site.test_cases, keep_default_na=False, dtype=str)
     assert list(cases.columns) == list(CASES)
     assert (cases[["shared_by", "shared_with"]] == "").all(axis=None)
-    own_cases = pd.read_csv(outputs.cases_csv, keep_default_na=False, dtype=str)
+    own_cases = pd.read_csv(merged.test_cases, keep_default_na=False, dtype=str)
     pd.testing.assert_frame_equal(cases.drop(columns=["shared_by", "shared_with"]), own_cases)
 
 
-def test_the_rule_is_that_of_the_thresholds_and_nothing_else(own: tuple[Project, Own], tmp_path: Path):
+def test_the_rule_is_that_of_the_thresholds_and_nothing_else(own: Layout, tmp_path: Path):
     """A rule that is bad on the set stays, and the set's own content never reaches the rule or the temperature."""
-    _, files = own
-    figures = {}
+    results = {}
     for name, threshold, seed in (("low", 0.1, 2), ("high", 0.95, 2), ("other", 0.1, 3)):
-        write_json(tmp_path / f"{name}.json", {"rule": DecisionRule("single", threshold).to_json()})
-        site = site_of(make_project(tmp_path / f"{name}-set", images=60, seed=seed), tmp_path / name)
-        thresholds = Own(files.predictions, files.masks, files.metadata, files.folds, tmp_path / f"{name}.json")
-        figures[name] = evaluate_site(site, thresholds, EVALUATE)
-    assert figures["low"]["rule"] == figures["other"]["rule"] != figures["high"]["rule"]
-    assert figures["low"]["sensitivity"] > figures["high"]["sensitivity"]
-    temperatures = {content["calibration"]["temperature"] for content in figures.values()}
-    assert len(temperatures) == 1
+        main = copy_of(own, tmp_path / name)
+        write_json(main.thresholds, {"rule": DecisionRule("single", threshold).to_json()})
+        results[name] = evaluate_site(
+            site_of(make_project(tmp_path / f"{name}-set", images=60, seed=seed), main), EVALUATE
+        )
+    assert results["low"].rule == results["other"].rule != results["high"].rule
+    assert results["low"].figure("sensitivity").value > results["high"].figure("sensitivity").value
+    assert len({result.calibration.temperature for result in results.values()}) == 1
 
 
-def hand_made(tmp_path: Path, shared: str = "") -> tuple[Layout, Own]:
+def hand_made(root: Path, shared: str = "x") -> Layout:
     """Four images of 32 x 32; the first lesion is half found, the second missed, one negative is marked."""
-    site = Layout(tmp_path, "a")
+    site = Layout(root, "a")
     truth = {"a": 8, "b": 4, "c": 0, "d": 0}  # pixels of row 10, from column 0
     marked = {"a": slice(4, 12), "b": slice(0, 0), "c": slice(0, 0), "d": slice(20, 23)}
     for image_id, pixels in truth.items():
@@ -404,38 +400,37 @@ def hand_made(tmp_path: Path, shared: str = "") -> tuple[Layout, Own]:
     ids = list(truth)
     described = {"image_id": ids, "patient_id": ids, "rows": 32, "columns": 32, "phantom": 1}
     write_table(site.metadata, pd.DataFrame(described), METADATA)
-    annotated = {"image_id": ids, "annotated": 1, "pneumothorax": [1, 1, 0, 0]}
+    annotated = {"image_id": ids, "annotated": 1, "pneumothorax": [1, 1, 0, 0], "mask_known": 1}
     write_table(site.annotations, pd.DataFrame(annotated), ANNOTATIONS)
     write_table(site.folds, pd.DataFrame({"image_id": ids, "patient": ids, "fold": "test"}), FOLDS)
     predicted = {"image_id": ids, "set": "test", "fold": "test", "probability": [0.9, 0.2, 0.1, 0.8]}
     write_table(site.predictions / "images.csv", pd.DataFrame(predicted), PREDICTED)
     write_table(site.similar, pd.DataFrame(columns=list(SIMILAR)), SIMILAR)
-    names = [shared or "x"]
-    write_table(tmp_path / "metadata.csv", pd.DataFrame({"image_id": names, "phantom": 1}), METADATA)
-    write_table(tmp_path / "folds.csv", pd.DataFrame({"image_id": names, "patient": "p", "fold": "1"}), FOLDS)
-    write_json(tmp_path / "thresholds.json", {"rule": RULE.to_json()})
-    nothing = tmp_path / "nothing"
-    return site, Own(nothing, nothing, tmp_path / "metadata.csv", tmp_path / "folds.csv", tmp_path / "thresholds.json")
+    write_table(site.main.metadata, pd.DataFrame({"image_id": [shared], "phantom": 1}), METADATA)
+    write_table(site.main.folds, pd.DataFrame({"image_id": [shared], "patient": "p", "fold": "1"}), FOLDS)
+    write_json(site.main.thresholds, {"rule": RULE.to_json()})
+    return site
 
 
 NO_TEMPERATURE = EVALUATE.model_copy(update={"temperature_scaling": False})
 
 
 def test_figures_by_hand(tmp_path: Path):
-    site, files = hand_made(tmp_path)
-    content = evaluate_site(site, files, NO_TEMPERATURE)
+    site = hand_made(tmp_path)
+    evaluate_site(site, NO_TEMPERATURE)
+    content = read_json(site.test)
     expected = {
         "n": 4, "n_positive": 2, "n_patients": 4, "phantom": 1, "prevalence": 0.5, "all_empty": 0.5,
         "dice_all": (0.5 + 0 + 1 + 0) / 4, "dice_pos": 0.25, "sensitivity": 0.5, "specificity": 0.5, "ppv": 0.5,
         "npv": 0.5, "auc": 0.75,  # of four pairs only (b, d) is ranked wrongly
     }  # fmt: skip
     assert {name: content[name] for name in expected} == pytest.approx(expected)
-    assert "phantom data: these figures say nothing about patients" in content["notes"]
+    assert content["notes"][0]["code"] == "phantom"
 
 
 def test_shared_images_are_counted_told_and_left_out_beside(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    site, files = hand_made(tmp_path, shared="d")
-    evaluate_site(site, files, NO_TEMPERATURE)
+    site = hand_made(tmp_path, shared="d")
+    evaluate_site(site, NO_TEMPERATURE)
     content = read_json(site.test)
     assert content["n"] == 4
     assert content["overlap"] == {
@@ -449,32 +444,29 @@ def test_shared_images_are_counted_told_and_left_out_beside(tmp_path: Path, capl
     }  # fmt: skip
     assert left["all_empty"] == pytest.approx(1 / 3, abs=1e-6)
     assert left["intervals"].keys() == left.keys() - {"n", "n_positive", "n_patients", "intervals"}
-    assert content["notes"][0].startswith(
+    assert content["notes"][0]["code"] == "shared"
+    assert content["notes"][0]["text"].startswith(
         "1 of 4 images share their radiograph or patient with data.root (1 by id; 1 of"
     )
     assert "external set a: 1 of 4 images share" in caplog.text
     cases = pd.read_csv(site.test_cases, keep_default_na=False)
-    assert dict(zip(cases["image_id"], cases["shared_with"], strict=True)) == {
-        "a": "",
-        "b": "",
-        "c": "",
-        "d": "training",
-    }
+    shared = dict(zip(cases["image_id"], cases["shared_with"], strict=True))
+    assert shared == {"a": "", "b": "", "c": "", "d": "training"}
 
 
 def test_a_set_that_is_wholly_shared_has_nothing_left(tmp_path: Path):
-    site, files = hand_made(tmp_path)
-    shutil.copy(site.metadata, files.metadata)
-    shutil.copy(site.folds, files.folds)
-    content = evaluate_site(site, files, NO_TEMPERATURE)
-    assert content["without_shared"] == {"n": 0}
-    assert content["overlap"]["with"] == {"training": 0, "other": 0, "test": 4}
-    assert "none in training" in content["notes"][0]
+    site = hand_made(tmp_path)
+    shutil.copy(site.metadata, site.main.metadata)
+    shutil.copy(site.folds, site.main.folds)
+    result = evaluate_site(site, NO_TEMPERATURE)
+    assert (result.without_shared.n, result.without_shared.figures) == (0, {})
+    assert result.overlap.parts == {"training": 0, "other": 0, "test": 4}
+    assert "none in training" in result.notes[0].text
 
 
 def test_an_image_without_prediction_is_not_left_out_of_the_mean(tmp_path: Path):
-    site, files = hand_made(tmp_path)
+    site = hand_made(tmp_path)
     predicted = read_table(site.predictions / "images.csv", PREDICTED)
     write_table(site.predictions / "images.csv", predicted[predicted["image_id"] != "b"], PREDICTED)
     with pytest.raises(DataError, match="b is missing"):
-        evaluate_site(site, files, NO_TEMPERATURE)
+        evaluate_site(site, NO_TEMPERATURE)

@@ -9,17 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
-from pneumoseg.stats.bootstrap import PatientBootstrap
+from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap
 from pneumoseg.stats.calibration import (
     apply_temperature,
-    brier_score,
     calibration_error,
     fit_temperature,
     reliability_table,
 )
 from pneumoseg.stats.ranking import (
-    auc_with_interval,
-    average_precision_with_interval,
+    area_under_roc,
+    average_precision,
     precision_recall_curve,
     roc_curve,
     weighted_auc,
@@ -64,27 +63,27 @@ def test_curves_are_those_of_sklearn() -> None:
 def test_one_class_has_no_curve() -> None:
     for positive in (np.zeros(4, bool), np.ones(4, bool)):
         assert not len(roc_curve(np.arange(4) / 4, positive)[0])
-        value, interval = auc_with_interval(np.arange(4) / 4, positive, PatientBootstrap(np.arange(4), 100, 0))
-        assert np.isnan([value, *interval]).all()
+        figure = area_under_roc(np.arange(4) / 4, positive)
+        assert np.isnan([figure.value, *PatientBootstrap(np.arange(4), 100, 0).interval(figure)]).all()
 
 
 def test_perfect_ranking_is_not_certain() -> None:
     positive = np.array([True] * 6 + [False] * 20)
     bootstrap = PatientBootstrap(np.array([0, 0, 1, 2, 3, 4, *range(5, 25)]), 200, 0)
-    value, interval = auc_with_interval(positive.astype(float), positive, bootstrap)
     exact = stats.binomtest(5, 5).proportion_ci(0.95, "exact")  # five positive patients
-    assert value == 1.0
-    assert interval == pytest.approx((exact.low, 1.0))
-    value, interval = average_precision_with_interval(positive.astype(float), positive, bootstrap)
-    assert value == 1.0
-    assert np.isnan(interval).all()
+    area, precision = (make(positive.astype(float), positive) for make in (area_under_roc, average_precision))
+    assert bootstrap.estimates({"area": area, "precision": precision}) == {
+        "area": Estimate(1.0, pytest.approx(exact.low), 1.0),
+        "precision": Estimate(1.0),
+    }
 
 
 def test_auc_interval_is_near_that_of_theory() -> None:
     rng = np.random.default_rng(2)
     positive = np.arange(400) < 120
     scores = rng.normal(positive * 1.2, 1)
-    value, (low, high) = auc_with_interval(scores, positive, PatientBootstrap(np.arange(400), 1000, 0))
+    figure = area_under_roc(scores, positive)
+    value, (low, high) = figure.value, PatientBootstrap(np.arange(400), 1000, 0).interval(figure)
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)  # Hanley and McNeil 1982
     variance = (value * (1 - value) + 119 * (q1 - value**2) + 279 * (q2 - value**2)) / (120 * 280)
     assert (high - low) / 2 == pytest.approx(1.96 * variance**0.5, rel=0.15)
@@ -103,7 +102,6 @@ def test_calibration_error_is_the_loop_over_bins() -> None:
     assert calibration_error(probability, positive, 10, weights[None])[0] == pytest.approx(expected)
     table = reliability_table(probability, positive, 10)
     assert sum(row["n"] for row in table) == 202
-    assert brier_score(probability, positive) == pytest.approx(metrics.brier_score_loss(positive, probability))
 
 
 def test_temperature_undoes_overconfidence() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pneumoseg.config.tune import TuneParams
-from pneumoseg.rule.cases import Case, read_cases
+from pneumoseg.rule.cases import Case, Predictions
 from pneumoseg.rule.decision import DecisionRule, Level
 from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels, cumulative_histogram
 from pneumoseg.tune.search import Family, Search, families
@@ -35,7 +35,7 @@ GRID = TuneParams(
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, ...]:
     project = make_project(tmp_path_factory.mktemp("search"), images=112, size=(48, 40), prevalence=0.5, seed=3)
-    return read_cases(project.predictions, project.folds, project.masks, "validation")
+    return Predictions.read(project).cases("validation")
 
 
 def counted(cases: tuple[Case, ...], params: TuneParams) -> LevelCounts:
@@ -47,7 +47,6 @@ def brute_dice(case: Case, rule: DecisionRule) -> float:
     """Dice of one image, from its masks; written without the library's counts."""
     levels = case.read_map()
     truth = case.read_truth(levels.shape)
-    truth = np.zeros(levels.shape, bool) if truth is None else truth
     predicted = rule.apply(levels, case.probability)
     if not truth.any() and not predicted.any():
         return 1.0
@@ -105,7 +104,7 @@ def test_search_is_brute_force(cases: tuple[Case, ...], kind: str, cleaned: bool
         assert len(found) == len(expected)
         for rule in expected[:: max(1, len(expected) // 30)]:
             scores = np.array([brute_dice(case, rule) for case in cases])
-            for group in range(search.groups):
+            for group in range(len(search.images)):
                 inside = groups == group
                 sums = [scores[inside & ~positive].sum(), scores[inside & positive].sum()]
                 assert found[rule][group] == pytest.approx(sums, abs=1e-6)
@@ -168,7 +167,7 @@ def test_counts_give_what_the_images_give(cases: tuple[Case, ...]) -> None:
     predicted, hits = counts.predicted(rule)
     assert predicted.tolist() == [int(mask.sum()) for mask in masks]
     truths = [case.read_truth(mask.shape) for case, mask in zip(cases, masks, strict=True)]
-    expected = [0 if truth is None else int((mask & truth).sum()) for truth, mask in zip(truths, masks, strict=True)]
+    expected = [int((mask & truth).sum()) for truth, mask in zip(truths, masks, strict=True)]
     assert hits.tolist() == expected
 
 

@@ -39,7 +39,7 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
         DataError: files are missing or contradict each other.
     """
     judged = judge(site, Predictions.read(site), params, workers)
-    shared = find_shared(site, site.main.metadata, site.main.folds)
+    shared = find_shared(site)
     overlap = Overlap(
         images=len(shared),
         by={reason: int((shared["reason"] == reason).sum()) for reason in REASONS},

@@ -178,13 +178,13 @@ class Predictions:
         mask = self.layout.masks / f"{image_id}.png"
         if truth is None or truth["annotated"] != 1:
             raise DataError(f"{image_id} is not annotated in {self.layout.annotations} but has a fold; run dvc repro")
-        label, mask_known = truth["pneumothorax"] == 1, truth.get("mask_known", 1) == 1
+        label, mask_known = truth["pneumothorax"] == 1, str(truth.get("mask_known", 1)) == "1"
         # A lost mask would make the image a negative.
         if mask.is_file() != (label and mask_known):
             has = "a mask" if mask.is_file() else "no mask"
             raise DataError(
-                f"{image_id} is pneumothorax = {int(label)} in {self.layout.annotations} but has {has} in "
-                f"{self.layout.masks}; run dvc repro masks"
+                f"{image_id} is pneumothorax = {int(label)}, mask_known = {int(mask_known)} in "
+                f"{self.layout.annotations} but has {has} in {self.layout.masks}; run dvc repro masks"
             )
         return Case(
             image_id=image_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import pandas as pd
@@ -18,7 +17,7 @@ REASONS: Final = ("id", "pixels", "similar", "patient")
 PARTS: Final = ("training", "other", "test")
 
 
-def find_shared(site: Layout, metadata_csv: Path, folds_csv: Path) -> pd.DataFrame:
+def find_shared(site: Layout) -> pd.DataFrame:
     """The set's annotated images that data.root has too, or whose patient is there.
 
     Patients are compared by the keyed hash of their PatientID, so where a set has new numbers for old patients they
@@ -26,9 +25,7 @@ def find_shared(site: Layout, metadata_csv: Path, folds_csv: Path) -> pd.DataFra
     this: every set of phantoms counts from the start.
 
     Args:
-        site: the set, extracted.
-        metadata_csv: data/metadata.csv.
-        folds_csv: data/splits/folds.csv.
+        site: the set, extracted; it is compared with the main set of its layout.
 
     Returns:
         Columns image_id, reason (of REASONS), part (of PARTS): for each such image its gravest part, and for that the
@@ -36,8 +33,8 @@ def find_shared(site: Layout, metadata_csv: Path, folds_csv: Path) -> pd.DataFra
     """
     mine = read_table(site.metadata, METADATA)
     mine = mine[mine["image_id"].isin(read_table(site.folds, FOLDS)["image_id"])]
-    theirs = read_table(metadata_csv, METADATA)
-    folds = read_table(folds_csv, FOLDS).set_index("image_id")["fold"]
+    theirs = read_table(site.main.metadata, METADATA)
+    folds = read_table(site.main.folds, FOLDS).set_index("image_id")["fold"]
     theirs["part"] = [
         "other" if fold is None else "test" if fold == "test" else "training"
         for fold in map(folds.to_dict().get, theirs["image_id"])
