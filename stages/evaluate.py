@@ -10,7 +10,7 @@ from pneumoseg.stage import run_stage
 
 def work(params: Params) -> None:
     """Apply metrics/thresholds.json to data/predictions/test and to the images without annotation."""
-    from pneumoseg.evaluate.assessment import evaluate
+    from pneumoseg.evaluate.evaluating import evaluate
     from pneumoseg.shared.layout import Layout
     from pneumoseg.shared.leftovers import remove_stale_sites
     from pneumoseg.track import record_test

@@ -15,7 +15,7 @@ from sklearn import metrics
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.tune import TuneParams
-from pneumoseg.evaluate.assessment import evaluate
+from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.evaluate.measuring import age_band, size_group
 from pneumoseg.evaluate.subgroups import permutation_p
 from pneumoseg.rule.decision import DecisionRule, read_rule

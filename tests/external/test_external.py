@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from pneumoseg.config import parse_params
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.evaluate import EvaluateParams
-from pneumoseg.evaluate.assessment import evaluate
+from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.external.evaluation import CASES, evaluate_site
 from pneumoseg.external.preparing import extract_site
 from pneumoseg.external.sites import find_source, named

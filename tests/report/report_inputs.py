@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pneumoseg.config import parse_params
 from pneumoseg.drawing.plotting import new_figure, save
-from pneumoseg.evaluate.assessment import Outputs, evaluate
+from pneumoseg.evaluate.evaluating import Outputs, evaluate
 from pneumoseg.shared.files import write_json, write_png
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, REJECTED, write_table
 from pneumoseg.tune.tuning import tune

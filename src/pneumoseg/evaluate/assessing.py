@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,17 @@ import numpy as np
 import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
+from pneumoseg.evaluate.measuring import measure, read_attributes, table_of
 from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.result import Bin, Calibration, Group, Instances, Note, Surface, TestResult
 from pneumoseg.evaluate.subgroups import size_test, subgroup_table
-from pneumoseg.rule.cases import patient_codes
+from pneumoseg.rule.cases import Predictions, patient_codes
+from pneumoseg.rule.decision import DecisionRule, read_rule
+from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.parallel import map_threads
+from pneumoseg.shared.tables import Columns, write_table
 from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Ratio, Weighted
 from pneumoseg.stats.calibration import apply_temperature, calibration_error, fit_temperature, reliability_table
 from pneumoseg.stats.margins import Margin, margin_of
@@ -22,6 +29,61 @@ from pneumoseg.stats.margins import Margin, margin_of
 # Below so many, a percentile bootstrap is known to be too narrow.
 _FEW_PATIENTS = 20
 _NOT_BETTER = ("worse", "not shown")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test images of a set under a rule.
+
+    Attributes:
+        rule: which one.
+        rows: one an image, as test_cases.csv, and ``instances``.
+        labels: probability and truth of the main set's validation images, for the temperature; empty for none.
+        result: all figures.
+    """
+
+    rule: DecisionRule
+    rows: pd.DataFrame
+    labels: tuple[tuple[float, bool], ...]
+    result: TestResult
+
+    def write_rows(self, layout: Layout, columns: Columns, rows: pd.DataFrame | None = None) -> None:
+        """Write the table of the images, or of rows that hold more about them."""
+        table = self.rows if rows is None else rows
+        write_table(layout.test_cases, table.drop(columns="instances"), columns)
+
+
+def judge(layout: Layout, predictions: Predictions, params: EvaluateParams, workers: int | None) -> Judged:
+    """Measure the test images of the main set or of an external one under the rule tuned on the main set.
+
+    Args:
+        layout: of the set.
+        predictions: its tables.
+        params: section evaluate.
+        workers: threads; None for one a core. No figure depends on it.
+
+    Raises:
+        DataError: there is no test image, or files contradict each other.
+    """
+    rule = read_rule(layout.main.thresholds)
+    known = read_attributes(layout.metadata)
+    cases = predictions.cases("test")
+    if (cases[0].map is None) != (rule.mask_threshold is None):
+        raise DataError(
+            f"{layout.main.thresholds} holds a rule of kind {rule.kind}, but {layout.predictions} "
+            f"{'has no maps' if cases[0].map is None else 'has maps'}; run dvc repro tune"
+        )
+    rows = table_of(
+        map_threads(
+            partial(measure, rule=rule, known=known, params=params), cases, workers, f"test images of {layout.name}"
+        )
+    )
+    labels: tuple[tuple[float, bool], ...] = ()
+    if params.temperature_scaling:
+        main = predictions if layout.site is None else Predictions.read(layout.main)
+        labels = tuple((case.probability, case.label) for case in main.cases("validation"))
+    result = assess(rows, labels, params, "test" if layout.site is None else "external")
+    return Judged(rule, rows, labels, result.model_copy(update={"rule": (rule.describe(),)}))
 
 
 def assess(

@@ -6,8 +6,7 @@ import logging
 from typing import Any
 
 from pneumoseg.config.evaluate import EvaluateParams
-from pneumoseg.evaluate.assessing import assess
-from pneumoseg.evaluate.assessment import Judged, judge
+from pneumoseg.evaluate.assessing import Judged, assess, judge
 from pneumoseg.evaluate.measuring import TEST_CASES
 from pneumoseg.evaluate.result import Note, Overlap, TestResult, WithoutShared
 from pneumoseg.rule.cases import Predictions

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pneumoseg.drawing.charts import Interval, interval_chart
-from pneumoseg.report.inputs import Inputs, figure_of, mapping
+from pneumoseg.report.inputs import Inputs, figure_of, mapping, texts_of
 from pneumoseg.report.parts import Drawing, Section, Table, count_of, listed, number, percent
 
 _OWN: Final = "own test set"
@@ -118,7 +118,7 @@ def _notes(inputs: Inputs) -> Iterable[str]:
             "leaves those images out."
         )
     for name, figures in inputs.external.items():
-        notes = [str(note) for note in figures.get("notes") or () if not str(note).startswith(_SAID)]
+        notes = [note for note in texts_of(figures) if not note.startswith(_SAID)]
         if notes:
             yield f"{name}: {'; '.join(notes)}."
 

@@ -129,6 +129,11 @@ def mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def texts_of(content: Mapping[str, Any]) -> list[str]:
+    """The sentences of its notes."""
+    return [str(note["text"] if isinstance(note, Mapping) else note) for note in content.get("notes") or ()]
+
+
 def figure_of(content: Mapping[str, Any], name: str) -> Figure:
     """A figure with its interval, which stands in ``intervals`` or beside it as ``<name>_interval``."""
     value = content.get(name)

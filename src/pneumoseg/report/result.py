@@ -9,7 +9,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from pneumoseg.drawing.charts import Interval, interval_chart
-from pneumoseg.report.inputs import Inputs, figure_of, mapping
+from pneumoseg.report.inputs import Inputs, figure_of, mapping, texts_of
 from pneumoseg.report.parts import Figure, Table, count_of, number, percent, sentence
 
 #: Name in metrics/test.json, and in words.
@@ -63,7 +63,7 @@ class Tile:
 def judge(inputs: Inputs) -> Verdict:
     """Say plainly whether the model does better than marking nothing, and whether tuning helped."""
     kind, first = _against_all_empty(inputs)
-    notes = [str(note) for note in inputs.test.get("notes") or () if not str(note).startswith(_SAID)]
+    notes = [note for note in texts_of(inputs.test) if not note.startswith(_SAID)]
     sentences = [first, _on_positives(inputs), against_plain(inputs), *(sentence(note) for note in notes)]
     return Verdict(kind, tuple(sentence for sentence in sentences if sentence))
 
