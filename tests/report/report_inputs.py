@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from pneumoseg.config import parse_params
 from pneumoseg.drawing.plotting import new_figure, save
-from pneumoseg.evaluate.evaluating import Outputs, evaluate
+from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.shared.files import write_json, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, REJECTED, write_table
 from pneumoseg.tune.tuning import tune
 
@@ -53,16 +54,8 @@ def make_inputs(
     _figures(metrics, images)
     _training(data, metrics)
     params = parse_params(values)
-    tune(
-        data / "predictions", data / "masks", data / "splits/folds.csv", data / "metadata.csv",
-        metrics / "thresholds.json", metrics / "tune", params.tune, workers=1,
-    )  # fmt: skip
-    evaluate(
-        data / "predictions", data / "masks", data / "annotations.csv", data / "metadata.csv",
-        data / "splits/folds.csv", metrics / "thresholds.json",
-        Outputs(metrics / "test.json", metrics / "test_cases.csv", metrics / "plots", data / "submission.csv"),
-        params.evaluate, workers=1,
-    )  # fmt: skip
+    tune(Layout(folder), params.tune, workers=1)
+    evaluate(Layout(folder), params.evaluate, workers=1)
     save(new_figure("counts", bool(phantom))[0], metrics / "explore" / "counts.png")
     return folder
 
