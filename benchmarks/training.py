@@ -15,7 +15,7 @@ import torch
 from benchmarks.loading import _write
 from pneumoseg.augment import Augmenter
 from pneumoseg.config import load_params
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.losses import build_loss
 from pneumoseg.networks.memory import checkpoint_activations
 from pneumoseg.networks.preparation import normalise
@@ -108,7 +108,7 @@ def _train(encoder: str, device: str, source: Batches, warm: int, variant: Varia
     params = load_params(PARAMS)
     precision = choose_precision("auto" if variant.fast else "fp32", device)  # type: ignore[arg-type]
     layout = torch.channels_last if variant.fast else torch.contiguous_format
-    network = build_model(params.model.model_copy(update={"encoder": encoder})).to(device).to(memory_format=layout)
+    network = build_network(params.model.model_copy(update={"encoder": encoder})).to(device).to(memory_format=layout)
     if variant.checkpointed:
         checkpoint_activations(network)
     model = torch.compile(network, dynamic=False) if variant.compiled else network

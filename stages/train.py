@@ -3,44 +3,33 @@
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from pneumoseg.config import Params
+from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
 
+MAIN = Layout()
 
-def work(fold: int, params: Params) -> None:
+
+def work(fold: int, params: Params, layout: Layout = MAIN) -> None:
     """Train fold ``fold`` into data/models/fold<k>/, following it in MLflow."""
-    from pneumoseg.networks.weights import weights_path
     from pneumoseg.shared.fingerprints import project_root, train_key
-    from pneumoseg.shared.layout import Layout
     from pneumoseg.shared.processes import is_first_process
     from pneumoseg.track import fold_run
     from pneumoseg.train.fold_data import load_fold
     from pneumoseg.train.resume import Checkpoint
     from pneumoseg.train.training import train_fold, write_fold
 
-    weights = weights_path(params.model.weights)
-    data = load_fold(Path("data/splits"), Path("data/images"), Path("data/masks"), fold, weights, params.train)
-    key = train_key(Path(), params.model_dump(mode="json"), fold, data.digest)
+    data = load_fold(layout, fold, params)
+    key = train_key(layout.root, params.model_dump(mode="json"), fold, data.digest)
     # Both folders belong to the repository itself, also where DVC runs this stage in a temporary copy.
-    checkpoint = Checkpoint(project_root() / ".resume" / key, params.runtime.resume_interval_seconds)
-    with fold_run(Layout(), params, fold, key) as run:
-        trained = train_fold(
-            data, params.model, params.train, params.augment, params.runtime,
-            scratch=project_root() / ".cache" / "arrays", checkpoint=checkpoint, on_epoch=run.log_epoch,
-        )  # fmt: skip
+    home = project_root(layout.root)
+    checkpoint = Checkpoint(home / ".resume" / key, params.runtime.resume_interval_seconds)
+    with fold_run(layout, params, fold, key) as run:
+        trained = train_fold(data, params, home / ".cache/arrays", checkpoint, run.log_epoch)
         if not is_first_process():
             return  # of several processes that trained together, one writes
-        run_info = {"fold": fold, "train_key": key, "data": data.digest}
-        metrics = Path("metrics/train")
-        write_fold(
-            trained,
-            Path(f"data/models/fold{fold}"),
-            metrics / f"fold{fold}.csv",
-            metrics / f"fold{fold}.json",
-            run_info,
-        )
+        write_fold(trained, layout, {"fold": fold, "train_key": key, "data": data.digest})
         run.finish(trained.summary, trained.timing, trained.history)
     checkpoint.delete()
 

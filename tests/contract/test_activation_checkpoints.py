@@ -8,14 +8,14 @@ import torch
 
 from pneumoseg.config import load_params
 from pneumoseg.config.model import ModelParams
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.memory import checkpoint_activations
 
 
 def build(root, **changes):
     torch.manual_seed(0)
     content = load_params(root / "params.yaml").model.model_dump(mode="json")
-    return build_model(ModelParams.model_validate_json(json.dumps({**content, **changes})))
+    return build_network(ModelParams.model_validate_json(json.dumps({**content, **changes})))
 
 
 def step(model, x):

@@ -17,8 +17,8 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config import Params, parse_params
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.config.recipes import load_recipes, merge
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.encoders import check_encoder, published_weights
-from pneumoseg.networks.factory import build_model
 from pneumoseg.networks.network import batch_norms
 from pneumoseg.phantom import render_phantom
 from pneumoseg.shared.files import read_png, write_png
@@ -101,7 +101,7 @@ def test_it_trains(name: str, phantoms: Path, tmp_path: Path):
     assert trained.summary["kept"] == params.train.keep
     learned = trained.model.state_dict()
     torch.manual_seed(derive_seed(params.train.seed, "weights"))
-    start = build_model(params.model).state_dict()
+    start = build_network(params.model).state_dict()
     assert all(torch.isfinite(value).all() for value in learned.values())
     assert not torch.equal(learned["segmentation_head.0.weight"], start["segmentation_head.0.weight"])
     assert ("consistency" in " ".join(trained.history[-1])) == (name == "fifth_place")

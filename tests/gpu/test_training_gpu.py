@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pneumoseg.config import load_params
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.memory import checkpoint_activations
 from pneumoseg.shared.errors import TrainingError
 from pneumoseg.train.fold_data import load_fold
@@ -58,7 +58,7 @@ def test_a_compiled_network_learns(disks: Path, tmp_path: Path):
 def test_checkpointing_halves_the_peak():
     peaks = []
     for lean in (False, True):
-        model = build_model(small_model(encoder="efficientnet-b4")).cuda()
+        model = build_network(small_model(encoder="efficientnet-b4")).cuda()
         if lean:
             checkpoint_activations(model)
         torch.cuda.empty_cache()

@@ -9,20 +9,43 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumoseg.config.loss import LossParams
-from pneumoseg.networks.losses import (
-    bce_loss,
-    build_loss,
-    dice_loss,
-    focal_loss,
-    image_target,
-    lovasz_loss,
-    tversky_loss,
-)
-from pneumoseg.networks.network import Output
+from pneumoseg.config.loss import TERMS, BceParams, DiceParams, LossParams, LovaszParams, TermParams, TverskyParams
+from pneumoseg.networks.families.segmentation.assembly import Output
+from pneumoseg.networks.families.segmentation.mask_loss import Loss
+from pneumoseg.networks.family import Truth
+from pneumoseg.networks.losses import bce, dice, lovasz, tversky
+from pneumoseg.networks.losses.focal import focal_loss
+from pneumoseg.networks.losses.image import image_terms
+from pneumoseg.networks.losses.means import shows_lesion
+from pneumoseg.shared.registry import LOSSES
 
-DICE = {"smooth": 1.0, "squared": False, "pooled": False, "positives_only": False}
-TVERSKY = {"alpha": 0.3, "beta": 0.7, "smooth": 1.0, "pooled": False, "positives_only": False}
+DICE = {"smooth": 1.0, "squared": False, "pooled": False, "images": "all"}
+TVERSKY = {"alpha": 0.3, "beta": 0.7, "smooth": 1.0, "pooled": False, "images": "all"}
+
+
+def dice_loss(x, t, **options):
+    return dice.dice_loss(x, t, DiceParams(weight=1.0, **options))
+
+
+def tversky_loss(x, t, **options):
+    return tversky.tversky_loss(x, t, TverskyParams(weight=1.0, **options))
+
+
+def lovasz_loss(x, t, images="all"):
+    return lovasz.lovasz_loss(x, t, LovaszParams(weight=1.0, images=images))
+
+
+def bce_loss(x, t, positive_weight=1.0):
+    return bce.bce_loss(x, t, BceParams(weight=1.0, positive_weight=positive_weight))
+
+
+def truth(t, known=None):
+    known = torch.ones(len(t), dtype=torch.bool) if known is None else torch.tensor(known)
+    return Truth(t, torch.where(known, shows_lesion(t), 1.0), known)
+
+
+def measured(params, output, t, known=None):
+    return Loss(params)(output, truth(t, known))
 
 
 def loss_params(**weights):
@@ -96,37 +119,37 @@ def test_dice_per_image_and_pooled_differ_as_they_should():
     x, t = torch.full((2, 1, 1, 4), -40.0), images([0, 0, 0, 0], [1, 1, 0, 0])
     assert dice_loss(x, t, **DICE).item() == pytest.approx((0 + 2 / 3) / 2)
     assert dice_loss(x, t, **{**DICE, "pooled": True}).item() == pytest.approx(2 / 3)
-    assert dice_loss(x, t, **{**DICE, "positives_only": True}).item() == pytest.approx(2 / 3)
+    assert dice_loss(x, t, **{**DICE, "images": "positives"}).item() == pytest.approx(2 / 3)
 
 
-def dice_oracle(x, t, smooth, squared, pooled, positives_only):
+def dice_oracle(x, t, smooth, squared, pooled, images):
     p, t = sigmoid(x)[:, 0], t.numpy()[:, 0].astype(np.float64)
     power = 2 if squared else 1
     if pooled:
         return 1 - (2 * (p * t).sum() + smooth) / ((p**power).sum() + (t**power).sum() + smooth)
     values = []
     for a, b in zip(p, t, strict=True):
-        if positives_only and not b.any():
+        if images == "positives" and not b.any():
             continue
         values.append(1 - (2 * (a * b).sum() + smooth) / ((a**power).sum() + (b**power).sum() + smooth))
     return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("squared", [False, True])
-@pytest.mark.parametrize(("pooled", "positives_only"), [(False, False), (True, False), (False, True)])
-def test_dice_against_numpy(squared, pooled, positives_only):
+@pytest.mark.parametrize(("pooled", "images"), [(False, "all"), (True, "all"), (False, "positives")])
+def test_dice_against_numpy(squared, pooled, images):
     for seed in range(5):
         x, t = batch(seed)
-        options = {"smooth": 0.01 + seed, "squared": squared, "pooled": pooled, "positives_only": positives_only}
+        options = {"smooth": 0.01 + seed, "squared": squared, "pooled": pooled, "images": images}
         assert dice_loss(x, t, **options).item() == pytest.approx(dice_oracle(x, t, **options), abs=1e-5)
 
 
 def test_positives_only_without_a_positive_is_zero_with_a_gradient():
     x = torch.zeros(2, 1, 4, 4, requires_grad=True)
     for loss in (
-        dice_loss(x, torch.zeros(2, 1, 4, 4), **{**DICE, "positives_only": True}),
-        tversky_loss(x, torch.zeros(2, 1, 4, 4), **{**TVERSKY, "positives_only": True}),
-        lovasz_loss(x, torch.zeros(2, 1, 4, 4), positives_only=True),
+        dice_loss(x, torch.zeros(2, 1, 4, 4), **{**DICE, "images": "positives"}),
+        tversky_loss(x, torch.zeros(2, 1, 4, 4), **{**TVERSKY, "images": "positives"}),
+        lovasz_loss(x, torch.zeros(2, 1, 4, 4), images="positives"),
     ):
         loss.backward()
         assert loss.item() == 0
@@ -194,9 +217,7 @@ def test_lovasz_against_its_definition():
     for _ in range(20):
         x, t = rng.normal(0, 2, (3, 9)), (rng.random((3, 9)) > 0.6).astype(float)
         t[0] = 0
-        got = lovasz_loss(
-            torch.tensor(x, dtype=torch.float32)[:, None, None], images(*t.tolist()), positives_only=False
-        )
+        got = lovasz_loss(torch.tensor(x, dtype=torch.float32)[:, None, None], images(*t.tolist()))
         assert got.item() == pytest.approx(np.mean([lovasz_oracle(a, b) for a, b in zip(x, t, strict=True)]), abs=1e-5)
 
 
@@ -206,15 +227,15 @@ def test_lovasz_is_the_jaccard_loss_at_the_corners():
         for wrong in itertools.product([0, 1], repeat=4):
             t, w = np.array(truth), np.array(wrong)
             x = np.where(w == 1, 0.0, 1.0) * (2 * t - 1)
-            got = lovasz_loss(images(x.tolist()), images(list(truth)), positives_only=False).item()
+            got = lovasz_loss(images(x.tolist()), images(list(truth))).item()
             expected = jaccard_loss_of_set(frozenset(np.flatnonzero(w)), frozenset(np.flatnonzero(t)))
             assert got == pytest.approx(expected, abs=1e-6)
 
 
-def test_image_target_is_whether_any_pixel_has_lesion():
+def test_an_image_shows_lesion_is_whether_any_pixel_has_lesion():
     t = torch.zeros(3, 1, 4, 4)
     t[1, 0, 2, 2], t[2] = 0.01, 1
-    assert image_target(t).tolist() == [0, 1, 1]
+    assert shows_lesion(t).tolist() == [0, 1, 1]
 
 
 def test_the_sum_has_the_weights_of_the_parameters():
@@ -226,12 +247,12 @@ def test_the_sum_has_the_weights_of_the_parameters():
         lovasz={"weight": 0.1},
         tversky={"weight": 0.2},
     )
-    got = build_loss(params)(Output(x), t)
+    got = measured(params, Output(x), t)
     parts = {
         "dice": dice_loss(x, t, **DICE),
         "bce": bce_loss(x, t),
         "focal": focal_loss(x, t, 2.0),
-        "lovasz": lovasz_loss(x, t, positives_only=False),
+        "lovasz": lovasz_loss(x, t),
         "tversky": tversky_loss(x, t, **TVERSKY),
     }
     assert list(got) == ["loss", *parts]
@@ -245,8 +266,8 @@ def test_auxiliary_heads_see_area_targets_and_their_weights_fall():
     t = torch.zeros(1, 1, 4, 4)
     t[..., :2, :1] = 1  # at 2 x 2: .5 0 0 0; at 1 x 1: .125
     x, half, one = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2), torch.full((1, 1, 1, 1), 1.0)
-    loss = build_loss(loss_params(bce={"weight": 2.0}, auxiliary={"weight": 0.4, "decay": 0.5}))
-    got = loss(Output(x, (half, one)), t)
+    params = loss_params(bce={"weight": 2.0}, auxiliary={"weight": 0.4, "decay": 0.5})
+    got = measured(params, Output(x, (half, one)), t)
     first = 2 * math.log(2)
     second = 2 * (math.log(1 + math.e) - 0.125)
     assert got["auxiliary"].item() == pytest.approx(first + 0.5 * second, rel=1e-5)
@@ -257,9 +278,8 @@ def test_image_head_terms():
     t = torch.zeros(2, 1, 4, 4)
     t[1, 0, 0, 0] = 0.2
     image = logit([0.3, 0.6])
-    got = build_loss(loss_params(bce={"weight": 1.0}, image={"bce": 0.1, "focal": 0.2}))(
-        Output(torch.zeros(2, 1, 4, 4), (), image), t
-    )
+    params = loss_params(bce={"weight": 1.0}, image={"bce": 0.1, "focal": 0.2})
+    got = measured(params, Output(torch.zeros(2, 1, 4, 4), (), image), t)
     bce = (-math.log(0.7) - math.log(0.6)) / 2
     focal = (0.09 * -math.log(0.7) + 0.16 * -math.log(0.6)) / 2
     assert got["image_bce"].item() == pytest.approx(bce, rel=1e-5)
@@ -286,7 +306,7 @@ def test_gradients_are_finite_at_extreme_logits(dtype, extreme):
     x = (extreme * sign).to(dtype).requires_grad_()
     auxiliary = (extreme * sign[..., :4, :4]).to(dtype).requires_grad_()
     image = torch.tensor([extreme, -extreme, extreme, 0.0], dtype=dtype).requires_grad_()
-    got = build_loss(loss_params(**EVERYTHING))(Output(x, (auxiliary,), image), t)
+    got = measured(loss_params(**EVERYTHING), Output(x, (auxiliary,), image), t)
     got["loss"].backward()
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in got.values())
     for leaf in (x, auxiliary, image):
@@ -295,17 +315,17 @@ def test_gradients_are_finite_at_extreme_logits(dtype, extreme):
 
 def test_autocast_changes_nothing():
     x, t = batch(4)
-    loss = build_loss(loss_params(**EVERYTHING))
+    loss = Loss(loss_params(**EVERYTHING))
     output = Output(x, (x[..., :3, :3],), x[:, 0, 0, 0])
-    plain = loss(output, t)
+    plain = loss(output, truth(t))
     with torch.autocast("cpu", torch.bfloat16):
-        cast = loss(output, t)
+        cast = loss(output, truth(t))
     assert {name: value.item() for name, value in plain.items()} == {name: value.item() for name, value in cast.items()}
 
 
 def test_terms_are_detached_and_the_sum_is_not():
     x, t = batch(5)
-    got = build_loss(loss_params(dice={"weight": 1.0}, bce={"weight": 0.5}))(Output(x.requires_grad_()), t)
+    got = measured(loss_params(dice={"weight": 1.0}, bce={"weight": 0.5}), Output(x.requires_grad_()), t)
     assert got["loss"].requires_grad
     assert not got["dice"].requires_grad
 
@@ -320,6 +340,51 @@ def test_region_losses_lie_between_0_and_1(seed, pooled, squared):
 
 def test_losses_do_not_depend_on_the_order_of_images():
     x, t = batch(6)
-    loss = build_loss(loss_params(**{key: value for key, value in EVERYTHING.items() if key != "image"}))
-    turned = loss(Output(x.flip(0)), t.flip(0))["loss"].item()
-    assert turned == pytest.approx(loss(Output(x), t)["loss"].item(), rel=1e-6)
+    params = loss_params(**{key: content for key, content in EVERYTHING.items() if key != "image"})
+    turned = measured(params, Output(x.flip(0)), t.flip(0))["loss"].item()
+    assert turned == pytest.approx(measured(params, Output(x), t)["loss"].item(), rel=1e-6)
+
+
+def test_an_image_without_a_known_mask_teaches_the_image_head_only():
+    """Every term of the mask is what the known images give, times their share; no gradient reaches the other's mask."""
+    x, t = batch(7)
+    t[3] = 0
+    params = loss_params(**{**EVERYTHING, "dice": {"weight": 1.0, "images": "positives"}})
+    logits, image = x.clone().requires_grad_(), torch.zeros(4, requires_grad=True)
+    auxiliary = x[..., :3, :3].clone().requires_grad_()
+    got = measured(params, Output(logits, (auxiliary,), image), t, [True, True, True, False])
+    got["loss"].backward()
+    assert not logits.grad[3].any()
+    assert not auxiliary.grad[3].any()
+    assert logits.grad[:3].any(3).any(2).all()
+    known = measured(params, Output(x[:3], (x[:3, :, :3, :3],)), t[:3])
+    for name in ("bce", "focal", "lovasz", "tversky", "auxiliary"):
+        if name != "auxiliary":  # its Dice is a mean over positives
+            assert got[name].item() == pytest.approx(0.75 * known[name].item(), rel=1e-5), name
+    assert got["dice"].item() == pytest.approx(known["dice"].item(), rel=1e-5)
+    labels = torch.tensor([0.0, 1.0, 1.0, 1.0])  # the last one by its label
+    assert image.grad.tolist() == pytest.approx(
+        torch.autograd.functional.jacobian(
+            lambda logit: sum(weight * term for _, weight, term in image_terms(logit, labels, params.image)),
+            torch.zeros(4),
+        ).tolist()
+    )
+
+
+class Hinge(TermParams):
+    margin: float = 1.0
+
+
+def test_a_further_term_is_registered_and_summed():
+    """As a new module of networks.losses does it, with its parameters as a further key of train.loss."""
+
+    def hinge(logits, target, params):
+        return (params.margin - logits * (2 * target - 1)).relu().mean()
+
+    x, t = batch(8)
+    content = {**loss_params(bce={"weight": 0.5}).model_dump(mode="json"), "hinge": {"weight": 2.0, "margin": 0.5}}
+    with TERMS.temporarily("hinge", Hinge), LOSSES.temporarily("hinge", hinge):
+        got = measured(LossParams.read(content, "params.yaml"), Output(x), t)
+    expected = hinge(x, t, Hinge(margin=0.5)).item()
+    assert got["hinge"].item() == pytest.approx(expected)
+    assert got["loss"].item() == pytest.approx(0.5 * got["bce"].item() + 2 * expected)

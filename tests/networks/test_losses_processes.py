@@ -5,16 +5,19 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pneumoseg.networks.losses import dice_loss, lovasz_loss, tversky_loss
+from pneumoseg.config.loss import DiceParams, LovaszParams, TverskyParams
+from pneumoseg.networks.losses.dice import dice_loss
+from pneumoseg.networks.losses.lovasz import lovasz_loss
+from pneumoseg.networks.losses.tversky import tversky_loss
 
+POOLED = {"weight": 1.0, "pooled": True, "smooth": 1.0, "images": "all"}
+EACH = {"weight": 1.0, "pooled": False, "smooth": 1.0}
 LOSSES = {
-    "dice per image": lambda x, t: dice_loss(x, t, smooth=1.0, squared=False, pooled=False, positives_only=False),
-    "dice positives": lambda x, t: dice_loss(x, t, smooth=1.0, squared=False, pooled=False, positives_only=True),
-    "dice pooled": lambda x, t: dice_loss(x, t, smooth=1.0, squared=True, pooled=True, positives_only=False),
-    "tversky pooled": lambda x, t: tversky_loss(
-        x, t, alpha=0.3, beta=0.7, smooth=1.0, pooled=True, positives_only=False
-    ),
-    "lovasz positives": lambda x, t: lovasz_loss(x, t, positives_only=True),
+    "dice per image": (dice_loss, DiceParams(**EACH, images="all", squared=False)),
+    "dice positives": (dice_loss, DiceParams(**EACH, images="positives", squared=False)),
+    "dice pooled": (dice_loss, DiceParams(**POOLED, squared=True)),
+    "tversky pooled": (tversky_loss, TverskyParams(**POOLED, alpha=0.3, beta=0.7)),
+    "lovasz positives": (lovasz_loss, LovaszParams(weight=1.0, images="positives")),
 }
 
 
@@ -26,9 +29,10 @@ def whole_batch():
     return x, t
 
 
-def value_and_gradient(x, t, loss):
+def value_and_gradient(x, t, term):
+    loss, params = term
     weight = torch.tensor(0.7, requires_grad=True)
-    value = loss(weight * x, t)
+    value = loss(weight * x, t, params)
     value.backward()
     return torch.stack([value.detach(), weight.grad])
 
@@ -44,7 +48,7 @@ def half(rank, folder):
         results[name] = mean / 2  # what DistributedDataParallel does to gradients
     with torch.no_grad():
         if rank == 0:  # alone, as in validation: must not wait for the other
-            LOSSES["dice pooled"](x[:1], t[:1])
+            dice_loss(x[:1], t[:1], LOSSES["dice pooled"][1])
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pneumoseg.config.model import ModelParams
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.storage import load_model, load_spec, save_model
 from pneumoseg.networks.weights import describe_difference
 from pneumoseg.shared.errors import DataError, ParameterError
@@ -37,7 +37,7 @@ def make(**changes):
 
 def build(seed=0, **changes):
     torch.manual_seed(seed)
-    return build_model(make(**changes))
+    return build_network(make(**changes))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumoseg.config import parse_params
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.predict.predictor import MEAN, Combination, Group, Predictor
 from pneumoseg.predict.runner import Runner, TrainedNetwork, Views, model_folders
@@ -101,7 +101,7 @@ def test_networks_see_every_scale_and_the_maps_are_averaged_at_the_original_size
 
 @pytest.mark.slow
 def test_one_scale_is_the_prediction_at_the_trained_size_bit_for_bit():
-    model = build_model(PARAMS.model).eval()
+    model = build_network(PARAMS.model).eval()
     group = Group((TrainedNetwork(model, ModelSpec(PARAMS.model, 64, model.mean, model.std)),))
     image = np.random.default_rng(0).integers(0, 255, (50, 70)).astype(np.uint8)
     ((plain, score),) = Predictor([group])([image])
@@ -125,7 +125,7 @@ def test_scales_that_a_network_cannot_take_are_refused():
             "weights": None,
         }
     )  # fmt: skip
-    model = build_model(params)
+    model = build_network(params)
     fixed = TrainedNetwork(model, ModelSpec(params, 64, model.mean, model.std))
     Views(scales=(1.0,)).check(fixed)
     with pytest.raises(ParameterError, match=r"1\.5 makes 96 px.*maxvit.*set predict\.scales to \[1\.0\]"):

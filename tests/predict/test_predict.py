@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.networks.storage import save_model
 from pneumoseg.predict.planning import plan
 from pneumoseg.predict.predicting import predict
@@ -50,7 +50,7 @@ def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folders = []
     for fold in (0, 1):
         torch.manual_seed(fold)
-        save_model(root / f"fold{fold}", build_model(MODEL), MODEL, 64)
+        save_model(root / f"fold{fold}", build_network(MODEL), MODEL, 64)
         folders.append(root / f"fold{fold}")
     return folders
 

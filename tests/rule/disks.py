@@ -13,7 +13,7 @@ import torch
 from pneumoseg.config import load_params
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.train import TrainParams
-from pneumoseg.networks.factory import build_model
+from pneumoseg.networks.building import build_network
 from pneumoseg.shared.files import write_png
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.shared.tables import FOLDS, MANIFEST, UNLABELLED, write_table
@@ -83,4 +83,4 @@ def weights(trained: TrainedFold) -> dict[str, torch.Tensor]:
 
 def initial_weights(**model) -> dict[str, torch.Tensor]:
     torch.manual_seed(derive_seed(load_params(ROOT / "params.yaml").train.seed, "weights"))
-    return build_model(small_model(**model)).state_dict()
+    return build_network(small_model(**model)).state_dict()

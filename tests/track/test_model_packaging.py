@@ -76,7 +76,7 @@ def test_the_signature_leaves_number_and_size_of_images_open() -> None:
 def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     import torch
 
-    from pneumoseg.networks.factory import build_model
+    from pneumoseg.networks.building import build_network
     from pneumoseg.networks.storage import save_model
     from pneumoseg.predict.predictor import Predictor
 
@@ -87,7 +87,7 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     shutil.copytree(REPO / "src/pneumoseg", tmp_path / "src/pneumoseg", ignore=shutil.ignore_patterns("__pycache__"))
     torch.manual_seed(0)
     folder = tmp_path / "data/models/fold0"
-    save_model(folder, build_model(params.model), params.model, 64)
+    save_model(folder, build_network(params.model), params.model, 64)
     record_test(Layout(tmp_path), params)
     record_test(Layout(tmp_path), params)  # the same weights again: no second model
 

@@ -1,1 +1,1 @@
-"""Models."""
+"""Networks: families of them, and what all have in common."""

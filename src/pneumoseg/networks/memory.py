@@ -11,18 +11,18 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pneumoseg.networks.network import SegmentationModel, batch_norms
+from pneumoseg.networks.norms import batch_norms
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def checkpoint_activations(model: SegmentationModel) -> int:
-    """Checkpoint every repeated block of encoder and decoder (Chen et al. 2016, arXiv:1604.06174); returns how many.
+def checkpoint_activations(model: nn.Module) -> int:
+    """Checkpoint every repeated block (Chen et al. 2016, arXiv:1604.06174); returns how many.
 
     Losses, gradients and batch statistics stay the same; a step costs up to one forward pass more. Parameter names do
     not change. Not together with torch.compile(fullgraph=True), whose own planner does the like.
     """
-    blocks = [*_blocks(model.encoder), *_blocks(model.decoder)]
+    blocks = list(_blocks(model))
     for block in blocks:
         block.forward = functools.partial(_run, block, block.forward)
     return len(blocks)

@@ -1,35 +1,21 @@
-"""The network as training and inference see it: one input, one output of mask, auxiliary masks and image logit."""
+"""What every network has in common, whatever its family: an encoder, its normalisation, what of it is frozen."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from pneumoseg.networks.decoder_levels import Levels
+from pneumoseg.config.model import ModelParams
+from pneumoseg.networks.encoders import normalisation
+from pneumoseg.networks.norms import batch_norms
 from pneumoseg.shared.errors import ParameterError
 
 
-class Output(NamedTuple):
-    """What a network says of a batch, as logits.
-
-    Attributes:
-        mask: (N, 1, H, W), at the size of the input.
-        auxiliary: (N, 1, h, w) for each auxiliary head, finest first; empty in evaluation mode.
-        image: (N,), of pneumothorax anywhere in the image; None without an image head.
-    """
-
-    mask: Tensor
-    auxiliary: tuple[Tensor, ...] = ()
-    image: Tensor | None = None
-
-
-class SegmentationModel(nn.Module):
-    """Encoder, decoder and heads. Made by models.factory.build_model.
-
-    The names of encoder, decoder and segmentation_head are those of segmentation-models-pytorch, so that its weight
-    files fit.
+class Network(nn.Module):
+    """A network with an encoder; made by building.build_network.
 
     Attributes:
         mean: of the encoder's training images in [0, 1], one for each input channel.
@@ -37,66 +23,19 @@ class SegmentationModel(nn.Module):
         size_multiple: sides of the input must be multiples of it.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size_multiple: int
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        segmentation_head: nn.Module,
-        *,
-        levels: Levels,
-        aspp: nn.Module | None = None,
-        hypercolumn: nn.Module | None = None,
-        auxiliary_heads: nn.ModuleList | None = None,
-        image_head: nn.Module | None = None,
-        frozen_batch_norm: bool = False,
-    ) -> None:
-        """Put the parts together; `levels` runs the decoder."""
+    def __init__(self, params: ModelParams, encoder: nn.Module) -> None:
+        """Take the encoder; a family adds its own parts."""
         super().__init__()
         self.encoder = encoder
-        self.aspp = aspp
-        self.decoder = decoder
-        self.hypercolumn = hypercolumn
-        self.segmentation_head = segmentation_head
-        self.auxiliary_heads = auxiliary_heads
-        self.image_head = image_head
-        self._levels = levels
-        self._frozen_batch_norm = frozen_batch_norm
+        self.mean, self.std = normalisation(params)
+        self.size_multiple = 2**params.encoder_depth
+        self._frozen_batch_norm = params.norm == "frozen_batch"
         self._encoder_frozen = False
         self._unused: frozenset[str] = frozenset()
-        if frozen_batch_norm:
+        if self._frozen_batch_norm:
             for norm in batch_norms(encoder):
                 norm.requires_grad_(False)
         self.train(self.training)
-
-    def forward(self, x: Tensor) -> Output:
-        """Logits of a batch.
-
-        Args:
-            x: (N, C, H, W) float, normalised as preparation.normalise does.
-        """
-        features, deepest = self._encode(x)
-        levels = self._levels(self.decoder, features)
-        top = levels[-1] if self.hypercolumn is None else self.hypercolumn(levels)
-        mask = self.segmentation_head(top)
-        auxiliary: tuple[Tensor, ...] = ()
-        if self.auxiliary_heads is not None and self.training:
-            auxiliary = tuple(head(levels[-2 - index]) for index, head in enumerate(self.auxiliary_heads))
-        image = None if self.image_head is None else self.image_head(deepest).flatten()
-        return Output(mask, auxiliary, image)
-
-    def _encode(self, x: Tensor) -> tuple[list[Tensor] | tuple[list[Tensor], list[Tensor]], Tensor]:
-        """Features as the decoder wants them, and the deepest of them before the ASPP, (N, C, h, w)."""
-        features = self.encoder(x)
-        if isinstance(features, tuple):  # vision transformers for DPT: feature maps and class tokens
-            return features, features[0][-1]
-        deepest = features[-1]
-        if self.aspp is not None:
-            features = [*features[:-1], self.aspp(deepest)]
-        return features, deepest
 
     def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode; what is frozen stays in evaluation mode."""
@@ -108,8 +47,12 @@ class SegmentationModel(nn.Module):
                 norm.eval()
         return self
 
+    def misfit(self, output: Any, size_px: int) -> str:
+        """What is wrong with the output for an input of this size; empty: nothing."""
+        return ""
 
-def set_encoder_frozen(model: SegmentationModel, frozen: bool) -> None:
+
+def set_encoder_frozen(model: Network, frozen: bool) -> None:
     """Keep the encoder as it is, its dropout and batch statistics too, or let it learn again.
 
     A frozen batch norm (``norm: frozen_batch``) stays frozen either way. Call it before the optimiser and DDP look at
@@ -124,14 +67,17 @@ def set_encoder_frozen(model: SegmentationModel, frozen: bool) -> None:
     model.train(model.training)
 
 
-def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Every batch norm in a module."""
-    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+def tensors(output: Any) -> list[Tensor]:
+    """Every tensor in the output of a network: a tensor, None, or a tuple, list or mapping of such."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, Mapping) else output or ()
+    return [tensor for part in parts for tensor in tensors(part)]
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside torch.compile, Fabric, DistributedDataParallel or AveragedModel."""
-    while not isinstance(model, SegmentationModel):
+    while not isinstance(model, Network):
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
         if not isinstance(inner, nn.Module):
             return model
@@ -139,44 +85,42 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def freeze_unused(model: SegmentationModel, size_px: int) -> tuple[str, ...]:
+def freeze_unused(model: Network, size_px: int) -> tuple[str, ...]:
     """Take ``requires_grad`` from parameters that have no part in the output; returns their names.
 
     Some encoders keep stages below encoder_depth, and the last block of an scse decoder an attention without a skip.
     DistributedDataParallel waits for every parameter that requires a gradient. No arithmetic is done.
 
     Args:
-        model: of build_model, with no encoder frozen.
+        model: of build_network, with no encoder frozen.
         size_px: side of the square input.
     """
     leaves = {name: value.detach().to("meta").requires_grad_() for name, value in model.named_parameters()}
     output = _run_on_meta(model, leaves, size_px, 2)
-    logits = [output.mask, *output.auxiliary, *([] if output.image is None else [output.image])]
-    torch.autograd.backward(torch.stack([part.sum() for part in logits]).sum())
+    torch.autograd.backward(torch.stack([part.sum() for part in tensors(output)]).sum())
     model._unused = frozenset(name for name, value in leaves.items() if value.grad is None)
     for name in model._unused:
         model.get_parameter(name).requires_grad_(False)
     return tuple(sorted(model._unused))
 
 
-def _run_on_meta(model: SegmentationModel, parameters: dict[str, Tensor], size_px: int, batch_size: int) -> Output:
+def _run_on_meta(model: Network, parameters: dict[str, Tensor], size_px: int, batch_size: int) -> Any:
     """Output of a training step in shapes alone."""
     buffers = {name: value.to("meta") for name, value in model.named_buffers()}
     image = torch.empty(batch_size, len(model.mean), size_px, size_px, device="meta")
     training = model.training
     model.train()
     try:
-        output: Output = torch.func.functional_call(model, {**parameters, **buffers}, (image,))
-        return output
+        return torch.func.functional_call(model, {**parameters, **buffers}, (image,))
     finally:
         model.train(training)
 
 
-def check_size(model: SegmentationModel, size_px: int, batch_size: int, key: str) -> None:
+def check_size(model: Network, size_px: int, batch_size: int, key: str) -> None:
     """Refuse an input that the network cannot train on, before any data is read; no arithmetic is done.
 
     Args:
-        model: of build_model.
+        model: of build_network.
         size_px: side of the square input.
         batch_size: images of the smallest batch of one process.
         key: the parameter that gives the size, for the message.
@@ -198,8 +142,5 @@ def check_size(model: SegmentationModel, size_px: int, batch_size: int, key: str
             f"{key} = {size_px} with batches of {batch_size}: the network cannot run ({reason}); try another size, "
             f"for a transformer encoder model.encoder_image_px = {size_px}, for batches of 1 model.norm = group"
         ) from None
-    if output.mask.shape != (batch_size, 1, size_px, size_px):
-        raise ParameterError(
-            f"{key} = {size_px}: the mask has {tuple(output.mask.shape[2:])}; this encoder does not go with "
-            f"model.encoder_depth, take another of the two"
-        )
+    if misfit := model.misfit(output, size_px):
+        raise ParameterError(f"{key} = {size_px}: {misfit}")

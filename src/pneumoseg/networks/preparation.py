@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Normalisation(Protocol):
-    """Anything with mean and std for each input channel: a ModelSpec or a SegmentationModel."""
+    """Anything with mean and std for each input channel: a ModelSpec or a Network."""
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -71,12 +71,12 @@ def normalise(batch: Tensor, normalisation: Normalisation) -> Tensor:
     """Make the network's input, on the device of the batch.
 
     Args:
-        batch: (N, H, W) uint8.
+        batch: (N, H, W) uint8, or (N, V, H, W) of several images a sample.
         normalisation: mean and std of C channels.
 
     Returns:
-        (N, C, H, W) float32, each channel (image / 255 - mean) / std; channels last in memory.
+        (N, C, H, W) or (N, V, C, H, W) float32, each channel (image / 255 - mean) / std; channels last in memory.
     """
     mean = torch.tensor(normalisation.mean, dtype=torch.float32, device=batch.device)
     std = torch.tensor(normalisation.std, dtype=torch.float32, device=batch.device)
-    return ((batch.unsqueeze(-1).to(torch.float32) / 255.0 - mean) / std).permute(0, 3, 1, 2)
+    return ((batch.unsqueeze(-1).to(torch.float32) / 255.0 - mean) / std).movedim(-1, -3)

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pneumoseg.config.model import ModelParams
-from pneumoseg.networks.factory import build_model
-from pneumoseg.networks.network import SegmentationModel, unwrap
+from pneumoseg.networks.building import build_network
+from pneumoseg.networks.network import Network, unwrap
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.networks.weights import WEIGHTS_FILE, describe_difference, read_weights
 from pneumoseg.shared.errors import DataError, ParameterError
@@ -28,13 +28,13 @@ def save_model(folder: Path, model: nn.Module, params: ModelParams, size_px: int
 
     Args:
         folder: made if need be.
-        model: of build_model(params), bare or inside torch.compile, Fabric or AveragedModel.
+        model: of build_network(params), bare or inside torch.compile, Fabric or AveragedModel.
         params: section model.
         size_px: side of the square input.
     """
     network = unwrap(model)
-    if not isinstance(network, SegmentationModel):
-        raise TypeError(f"save_model takes a network of build_model, not {type(network).__name__}")
+    if not isinstance(network, Network):
+        raise TypeError(f"save_model takes a network of build_network, not {type(network).__name__}")
     folder.mkdir(parents=True, exist_ok=True)
     # Copies: a contiguous one of each, since weights may be channels last or share memory.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
@@ -52,7 +52,7 @@ def save_model(folder: Path, model: nn.Module, params: ModelParams, size_px: int
     )
 
 
-def load_model(folder: Path) -> tuple[SegmentationModel, ModelSpec]:
+def load_model(folder: Path) -> tuple[Network, ModelSpec]:
     """Read a network back, on the CPU, in evaluation mode.
 
     Raises:
@@ -60,7 +60,7 @@ def load_model(folder: Path) -> tuple[SegmentationModel, ModelSpec]:
     """
     spec = load_spec(folder)
     try:
-        model = build_model(spec.params, load_weights=False)
+        model = build_network(spec.params, load_weights=False)
     except ParameterError as error:
         raise DataError(f"{folder / SPEC_FILE}: its network cannot be built here: {error}") from None
     weights = read_weights(folder / WEIGHTS_FILE)

@@ -48,7 +48,7 @@ def load_weights_into(model: nn.Module, found: dict[str, Tensor], path: Path) ->
     as for another architecture, it stays random and a warning says so.
 
     Args:
-        model: of build_model, with the child ``encoder``.
+        model: a network, with the child ``encoder``.
         found: names start with those of the parts (``encoder.``, ``decoder.`` …, as segmentation-models-pytorch has
             them), or are those of a bare encoder.
         path: where they come from, for messages.

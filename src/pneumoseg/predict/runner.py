@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumoseg.networks.factory import check_size
-from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.family import Family, Prediction
+from pneumoseg.networks.network import Network as Trained
+from pneumoseg.networks.network import check_size
 from pneumoseg.networks.preparation import normalise, resize_image
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.networks.storage import load_model
 from pneumoseg.shared.devices import Device, Precision, autocast
 from pneumoseg.shared.errors import DataError, ParameterError
+from pneumoseg.shared.registry import FAMILIES
 
 _CHECKPOINT = re.compile(r"checkpoint([1-9]\d*)")
 
@@ -33,13 +35,19 @@ View = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 class TrainedNetwork:
     """One trained network, in evaluation mode, and what was written beside its weights."""
 
-    model: SegmentationModel
+    model: Trained
     spec: ModelSpec
 
     @property
     def has_head(self) -> bool:
         """Whether it gives a probability of pneumothorax in the image."""
-        return self.spec.params.image_head.enabled
+        return self.family.gives_image(self.spec.params)
+
+    @property
+    def family(self) -> Family:
+        """Its kind."""
+        family: Family = FAMILIES[self.spec.params.architecture]
+        return family
 
     @cached_property
     def nbytes(self) -> int:
@@ -174,16 +182,17 @@ class Runner:
 
     def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
-        maps, head = self._forward(network.model, batch)
+        maps, head = self._forward(network, batch)
+        if maps is None:
+            raise DataError(f"{network.spec.params.architecture}: gives no map")
         if self.views.horizontal_flip:
-            mirrored, mirrored_head = self._forward(network.model, batch.flip(-1))
-            maps = (maps + mirrored.flip(-1)) / 2
+            mirrored, mirrored_head = self._forward(network, batch.flip(-1))
+            maps = maps if mirrored is None else (maps + mirrored.flip(-1)) / 2
             head = None if head is None or mirrored_head is None else (head + mirrored_head) / 2
         return maps.cpu().numpy(), None if head is None else head.cpu().numpy()
 
-    def _forward(self, model: SegmentationModel, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        pixels = normalise(batch, model)
+    def _forward(self, network: Network, batch: Tensor) -> Prediction:
+        pixels = normalise(batch, network.model)
         with autocast(self.device, self.precision):
-            output = model(pixels)
-        head = None if output.image is None else torch.sigmoid(output.image.float())
-        return torch.sigmoid(output.mask.float())[:, 0], head
+            output = network.model(pixels)
+        return network.family.predict(output)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +14,15 @@ from numpy.typing import NDArray
 
 from pneumoseg.networks.preparation import resize_image, resize_mask
 from pneumoseg.shared.files import read_png
-from pneumoseg.train.pseudo_labels import PseudoLabels, no_pseudo_labels
-
-logger = logging.getLogger(__name__)
+from pneumoseg.shared.parallel import map_threads
+from pneumoseg.train.fold_data import FoldData
 
 
 @dataclass(frozen=True)
 class ImageArrays:
     """Radiographs and soft masks at one size; picklable, and opened anew in each worker process.
 
-    ``masks`` holds positives only; every other image has an empty mask.
+    ``masks`` holds those that there are; every other image has an empty mask.
     """
 
     folder: Path
@@ -58,45 +54,34 @@ class ImageArrays:
         return cast(NDArray[np.uint8], self._masks[row])
 
 
-def build_arrays(
-    images: Path,
-    masks: Path,
-    image_ids: Sequence[str],
-    size_px: int,
-    cache: Path,
-    digest: str,
-    pseudo: PseudoLabels | None = None,
-) -> ImageArrays:
-    """Decode and resize ``image_ids`` once; a later call with the same digest and size opens what is there.
+def build_arrays(data: FoldData, size_px: int, cache: Path) -> ImageArrays:
+    """Decode and resize the images of a fold once; a later call with the same data and size opens what is there.
 
     Args:
-        images: folder of PNG radiographs.
-        masks: folder of PNG masks, of positives only.
-        image_ids: which images, in the order of the array's rows.
+        data: images and masks, and pseudo-labels as masks of images that have none.
         size_px: rows and columns of the arrays.
         cache: folder for the arrays; all of it may be deleted at any time.
-        digest: of the files that go in.
-        pseudo: masks of images that have none in ``masks``.
     """
-    pseudo = pseudo or no_pseudo_labels()
-    positives = [image_id for image_id in image_ids if image_id in pseudo.maps or (masks / f"{image_id}.png").is_file()]
+    image_ids, pseudo, layout = data.image_ids, data.pseudo, data.layout
+    masks = [
+        image_id for image_id in image_ids if image_id in pseudo.maps or (layout.masks / f"{image_id}.png").is_file()
+    ]
 
     def read_image(image_id: str) -> NDArray[np.uint8]:
-        return resize_image(read_png(images / f"{image_id}.png"), size_px)
+        return resize_image(read_png(layout.images / f"{image_id}.png"), size_px)
 
     def read_mask(image_id: str) -> NDArray[np.uint8]:
-        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(masks / f"{image_id}.png")
+        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(layout.masks / f"{image_id}.png")
         return resize_mask(mask, size_px)
 
-    folder = cache / f"{digest}-{size_px}"
+    folder = cache / f"{data.digest}-{size_px}"
     if not folder.is_dir():
-        logger.info("decoding %d radiographs to %d x %d", len(image_ids), size_px, size_px)
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as name:
             building = Path(name) / "arrays"
             building.mkdir()
-            _fill(building / "images.npy", image_ids, size_px, read_image)
-            _fill(building / "masks.npy", positives, size_px, read_mask)
+            _fill(building / "images.npy", image_ids, size_px, read_image, f"images at {size_px} px")
+            _fill(building / "masks.npy", masks, size_px, read_mask, f"masks at {size_px} px")
             try:
                 building.rename(folder)
             except OSError:
@@ -106,11 +91,13 @@ def build_arrays(
         folder,
         size_px,
         {image_id: row for row, image_id in enumerate(image_ids)},
-        {image_id: row for row, image_id in enumerate(positives)},
+        {image_id: row for row, image_id in enumerate(masks)},
     )
 
 
-def _fill(path: Path, image_ids: Sequence[str], size_px: int, read: Callable[[str], NDArray[np.uint8]]) -> None:
+def _fill(
+    path: Path, image_ids: Sequence[str], size_px: int, read: Callable[[str], NDArray[np.uint8]], title: str
+) -> None:
     shape = (len(image_ids), size_px, size_px)
     if not image_ids:
         np.save(path, np.zeros(shape, np.uint8))
@@ -120,10 +107,7 @@ def _fill(path: Path, image_ids: Sequence[str], size_px: int, read: Callable[[st
     def fill(row: int) -> None:
         array[row] = read(image_ids[row])
 
-    # Threads: OpenCV leaves the interpreter lock while it decodes and resizes.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(image_ids))):
-            pass
+    map_threads(fill, range(len(image_ids)), None, title)
     array.flush()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pneumoseg.config.train import AveragingParams
 from pneumoseg.networks.exchange import process_count
-from pneumoseg.networks.network import batch_norms
+from pneumoseg.networks.norms import batch_norms
 from pneumoseg.shared.errors import TrainingError
 
 Weights = dict[str, Tensor]
@@ -41,7 +42,8 @@ def move_towards(average: nn.Module, model: nn.Module, decay: float) -> None:
     kept = average.state_dict()
     now = model.state_dict()
     floating = [name for name, value in kept.items() if value.is_floating_point()]
-    torch._foreach_lerp_([kept[name] for name in floating], [now[name] for name in floating], 1 - decay)
+    follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    follow([kept[name] for name in floating], [now[name] for name in floating], 0)
     for name in kept.keys() - set(floating):
         kept[name].copy_(now[name])
 
@@ -75,8 +77,8 @@ class Averaging:
         if self._params.name == "ema":
             self._ema = copy.deepcopy(model).requires_grad_(False)
 
-    def after_step(self, model: nn.Module) -> None:
-        """Follow a step of the optimiser."""
+    def after_step(self, model: nn.Module, epoch: int) -> None:
+        """Follow a step of the optimiser; no average depends on the epoch."""
         if self._ema is not None:
             move_towards(self._ema, model, self._params.ema.decay)
 

@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.train.arrays import ImageArrays
+from pneumoseg.networks.family import Batch
+from pneumoseg.train.arrays import ImageArrays, build_arrays
+from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.sampling import Sample
 
+Item = TypeVar("Item")
 
-class TrainingImages(Dataset[tuple[Tensor, Tensor, str]]):
-    """Gives (image uint8 (H, W), mask uint8 (H, W), image id) for a Sample."""
 
-    def __init__(self, arrays: ImageArrays, augmenter: Augmenter, crop_px: int | None) -> None:
+class TrainingImages(Dataset[Batch]):
+    """Gives image, mask and label of a Sample."""
+
+    def __init__(
+        self, arrays: ImageArrays, augmenter: Augmenter, crop_px: int | None, unknown_masks: frozenset[str]
+    ) -> None:
         """Keep what an item needs; ``crop_px`` cuts a random square out of each image, null takes it whole."""
         self.arrays = arrays
         self.augmenter = augmenter
         self.crop_px = crop_px
+        self.unknown_masks = unknown_masks
 
-    def __getitem__(self, sample: Sample) -> tuple[Tensor, Tensor, str]:
+    def __getitem__(self, sample: Sample) -> Batch:
         """Augment one image with its mask, seeded by the sample alone."""
         image, mask = self.augmenter(
             sample.augmentation, self.arrays.image(sample.image_id), self.arrays.mask(sample.image_id), sample.seed
         )
         window = random_window(self.arrays.size_px, self.crop_px, sample.seed)
-        image, mask = image[window], mask[window]
         # A copy: rows of the memory map are read-only, and views would share memory with it.
-        return torch.from_numpy(image.copy()), torch.from_numpy(mask.copy()), sample.image_id
+        return make_item(
+            sample.image_id, image[window].copy(), mask[window].copy(), sample.image_id in self.unknown_masks
+        )
+
+
+def make_item(image_id: str, image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], unknown_mask: bool) -> Batch:
+    """A batch of one, without the first axis; an image whose mask is not known is labelled positive."""
+    label = torch.tensor(unknown_mask or bool(mask.any()), dtype=torch.uint8)
+    return Batch(torch.from_numpy(image), torch.from_numpy(mask), label, torch.tensor(not unknown_mask), image_id)  # type: ignore[arg-type]
 
 
 def random_window(size_px: int, crop_px: int | None, seed: int) -> tuple[slice, slice]:
@@ -57,10 +72,10 @@ class _Batches:
         return len(self.current)
 
 
-class EpochLoader:
+class EpochLoader(Generic[Item]):
     """A DataLoader whose batches are given anew for each epoch."""
 
-    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor, str]], workers: int, pin_memory: bool) -> None:
+    def __init__(self, dataset: Dataset[Item], workers: int, pin_memory: bool) -> None:
         """Start ``workers`` processes (0 loads in this one) that stay for the whole phase."""
         self._batches = _Batches()
         self._loader: DataLoader[Any] = DataLoader(
@@ -73,11 +88,41 @@ class EpochLoader:
             prefetch_factor=4 if workers > 0 else None,
         )
 
-    def epoch(self, batches: Iterable[list[Sample]]) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-        """Yield image (N, H, W) uint8, mask (N, H, W) uint8 (what the data set gives) and the ids of each batch."""
+    def epoch(self, batches: Iterable[list[Sample]]) -> Iterator[Item]:
+        """Yield what the data set gives for the samples of each batch, stacked field by field."""
         self._batches.current = list(batches)
-        for image, mask, image_ids in self._loader:
-            yield image, mask, list(image_ids)
+        yield from self._loader
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images of a fold, and how they reach a network.
+
+    Attributes:
+        data: which images, with which masks.
+        augmenter: of section augment.
+        scratch: folder for the memory-mapped arrays; may be deleted at any time.
+        workers: processes that load; 0: none beside this one.
+        pin_memory: whether batches go to a GPU.
+    """
+
+    data: FoldData
+    augmenter: Augmenter
+    scratch: Path
+    workers: int
+    pin_memory: bool
+
+    def arrays(self, size_px: int) -> ImageArrays:
+        """Every image of the fold at a size."""
+        return build_arrays(self.data, size_px, self.scratch)
+
+    def labelled(self, arrays: ImageArrays, crop_px: int | None) -> EpochLoader[Batch]:
+        """A loader of augmented images with what is known of them."""
+        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.unknown_masks))
+
+    def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
+        """A loader of a data set of Samples."""
+        return EpochLoader(dataset, self.workers, self.pin_memory)
 
 
 def _one_thread(_worker: int) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from pneumoseg.config.train import TrainParams
+from pneumoseg.config import Params
+from pneumoseg.networks.weights import weights_path
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
-from pneumoseg.shared.tables import FOLDS, MANIFEST, UNLABELLED, read_table
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, read_table
 from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
 
 
@@ -19,15 +19,23 @@ from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
 class FoldData:
     """The training pool and the validation images of a fold, and the digest of all files that they stand for.
 
-    ``manifest`` includes the images that pseudo-labels add; ``unlabelled_ids`` are for the mean teacher, none without.
+    Attributes:
+        layout: of the files.
+        fold: the fold that is left out for validation.
+        manifest: the training pool, with the images that pseudo-labels add.
+        validation_ids: images of the fold.
+        unlabelled_ids: for the mean teacher; none without.
+        unknown_masks: images labelled positive whose mask is not known.
+        pseudo: images that an earlier model labelled.
+        digest: of files and labels.
     """
 
+    layout: Layout
     fold: int
-    images: Path
-    masks: Path
     manifest: pd.DataFrame
     validation_ids: tuple[str, ...]
     unlabelled_ids: tuple[str, ...]
+    unknown_masks: frozenset[str]
     pseudo: PseudoLabels
     digest: str
 
@@ -37,47 +45,53 @@ class FoldData:
         return sorted({*self.manifest["image_id"], *self.validation_ids, *self.unlabelled_ids})
 
 
-def load_fold(
-    splits: Path, images: Path, masks: Path, fold: int, weights: Path | None, params: TrainParams
-) -> FoldData:
-    """Read what fold ``fold`` is trained and validated on; ``weights`` counts in its digest where it is a file.
+def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
+    """Read what fold ``fold`` is trained and validated on; model.weights counts in its digest where it is a file.
 
     Raises:
         DataError: there is no training image with pneumothorax, no validation image, no image without annotation where
             a mean teacher needs some, or a file is missing.
     """
-    manifest_path = splits / f"train_fold{fold}.csv"
+    manifest_path = layout.splits / f"train_fold{fold}.csv"
     manifest = read_table(manifest_path, MANIFEST)
-    folds = read_table(splits / "folds.csv", FOLDS)
+    folds = read_table(layout.folds, FOLDS)
     validation_ids = tuple(sorted(folds.loc[folds["fold"] == str(fold), "image_id"]))
     if not (manifest["pneumothorax"] == 1).any():
         raise DataError(f"{manifest_path}: no image with pneumothorax to learn from; lower split.folds or add images")
     if not validation_ids:
-        raise DataError(f"{splits / 'folds.csv'}: no image in fold {fold}; lower split.folds or add images")
-    free = tuple(read_table(splits / f"unlabelled_fold{fold}.csv", UNLABELLED)["image_id"])
-    teaching = free if params.mean_teacher.images_per_step else ()
-    if params.mean_teacher.images_per_step and not free:
+        raise DataError(f"{layout.folds}: no image in fold {fold}; lower split.folds or add images")
+    free_path = layout.splits / f"unlabelled_fold{fold}.csv"
+    free = tuple(read_table(free_path, UNLABELLED)["image_id"])
+    wanted = params.train.mean_teacher.images_per_step
+    if wanted and not free:
         raise DataError(
-            f"{splits / f'unlabelled_fold{fold}.csv'}: no image without annotation for the mean teacher; put some into "
-            "data.root, or set train.mean_teacher.images_per_step to 0"
+            f"{free_path}: no image without annotation for the mean teacher; put some into data.root, or set "
+            "train.mean_teacher.images_per_step to 0"
         )
-    pseudo = load_pseudo_labels(params.pseudo_labels, fold, free)
+    pseudo = load_pseudo_labels(params.train.pseudo_labels, fold, free)
     if len(pseudo.rows):
         manifest = pd.concat([manifest, pseudo.rows], ignore_index=True).astype(manifest.dtypes.to_dict())
-    ids = sorted({*manifest["image_id"], *validation_ids, *teaching})
+    ids = {*manifest["image_id"], *validation_ids}
+    annotations = read_table(layout.annotations, ANNOTATIONS)
+    unknown = set()
+    if "mask_known" in annotations:
+        unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
+    teaching = free if wanted else ()
+    weights = weights_path(params.model.weights)
     digest = digest_bytes(
-        _digest_images(ids, images, masks).encode(),
-        digest_files([manifest_path, splits / "folds.csv"], splits).encode(),
+        _digest_images(sorted(ids.union(teaching)), layout).encode(),
+        digest_files([manifest_path, layout.folds], layout.splits).encode(),
         (digest_files([weights], weights.parent) if weights is not None and weights.is_file() else "").encode(),
         pseudo.digest.encode(),
+        repr(sorted(unknown)).encode(),
     )
-    return FoldData(fold, images, masks, manifest, validation_ids, teaching, pseudo, digest)
+    return FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
 
 
-def _digest_images(ids: list[str], images: Path, masks: Path) -> str:
-    paths = [images / f"{image_id}.png" for image_id in ids]
+def _digest_images(ids: list[str], layout: Layout) -> str:
+    paths = [layout.images / f"{image_id}.png" for image_id in ids]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{missing[0]}: not there ({len(missing)} images missing); run dvc repro extract")
-    paths += [path for path in (masks / f"{image_id}.png" for image_id in ids) if path.is_file()]
-    return digest_files(paths, Path(os.path.commonpath([images.parent, masks.parent])))
+    paths += [path for path in (layout.masks / f"{image_id}.png" for image_id in ids) if path.is_file()]
+    return digest_files(paths, layout.data)

@@ -9,27 +9,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pneumoseg.augment import Augmenter
 from pneumoseg.config.train import PhaseParams, Start, TrainParams
-from pneumoseg.networks.losses import Loss, build_loss
+from pneumoseg.networks.family import Family, Objective
 from pneumoseg.networks.memory import checkpoint_activations
-from pneumoseg.networks.network import SegmentationModel, set_encoder_frozen
+from pneumoseg.networks.network import Network, set_encoder_frozen
 from pneumoseg.shared.errors import TrainingError
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.arrays import ImageArrays
 from pneumoseg.train.averaging import Averaging, Weights, copy_weights, measure_statistics
-from pneumoseg.train.dataset import EpochLoader, TrainingImages
-from pneumoseg.train.optimisation import LOWER_IS_BETTER, Schedule, build_optimiser
-from pneumoseg.train.progress import log_epoch, seconds_left
+from pneumoseg.train.dataset import TrainingSet
+from pneumoseg.train.figures import pick
+from pneumoseg.train.optimisation import Schedule, build_optimiser
+from pneumoseg.train.progress import log_epoch, seconds_left, tell
 from pneumoseg.train.resume import Checkpoint
 from pneumoseg.train.sampling import Sample, epoch_samples, share_at, steps
-from pneumoseg.train.stepping import PhaseParts, Stepper
+from pneumoseg.train.stepping import Follower, PhaseParts, Stepper
 from pneumoseg.train.teacher import MeanTeacher
 from pneumoseg.train.validation import Validation
 
@@ -74,37 +73,34 @@ class Trainer:
     def __init__(
         self,
         fabric: Fabric,
-        model: SegmentationModel,
+        family: Family,
+        model: Network,
         params: TrainParams,
-        manifest: pd.DataFrame,
-        arrays: Callable[[int], ImageArrays],
-        augmenter: Augmenter,
-        validation: Validation,
+        images: TrainingSet,
         checkpoint: Checkpoint,
-        workers: int,
         on_epoch: OnEpoch,
-        teacher: MeanTeacher | None,
     ) -> None:
-        """Keep the parts; ``arrays`` gives the images at a size, ``manifest`` is the training pool."""
+        """Keep the parts, read the validation masks, wrap the network."""
         self.fabric = fabric
+        self.family = family
         self.params = params
-        self.manifest = manifest
-        self.arrays = arrays
-        self.augmenter = augmenter
-        self.validation = validation
+        self.images = images
+        self.manifest = images.data.manifest
         self.checkpoint = checkpoint
-        self.workers = workers
         self.on_epoch = on_epoch
-        self.teacher = teacher
         self.progress = Progress()
+        self.validation = Validation(images.data, family, params.batch_size)
         self.averaging = Averaging(params.averaging)
+        free = images.data.unlabelled_ids
+        self.teacher = MeanTeacher(params.mean_teacher, family, free, params.seed) if free else None
+        self.followers: list[Follower] = [self.averaging, *([self.teacher] if self.teacher else [])]
         layout = torch.channels_last if params.channels_last else torch.contiguous_format
         self.network = model.to(memory_format=layout)
         if params.checkpoint_activations:
             checkpoint_activations(self.network)
         wrapped = torch.compile(self.network, dynamic=False) if params.compile else self.network
-        self.model = fabric.setup_module(cast(SegmentationModel, wrapped))
-        self.stepper = Stepper(fabric, self.network, self.model, params, self.averaging, teacher)
+        self.model = fabric.setup_module(cast(Network, wrapped))
+        self.stepper = Stepper(fabric, self.network, self.model, params, self.followers)
 
     def run(self) -> Result:
         """Train through all phases, going on from the checkpoint where there is one; the kept weights are in place."""
@@ -122,17 +118,15 @@ class Trainer:
     def _run_phase(self, phase: PhaseParams, state: dict[str, Any] | None) -> Row:
         """Train a phase and put its wanted weights in place; returns their figures."""
         progress = self.progress
-        arrays = self.arrays(phase.size_px)
-        self.averaging.start_phase(self.network)
-        if self.teacher is not None:
-            self.teacher.start_phase(self.network)
+        arrays = self.images.arrays(phase.size_px)
+        for follower in self.followers:
+            follower.start_phase(self.network)
         parts = self._parts(phase, arrays)
         if state is not None:
             parts.optimiser.load_state_dict(state["optimiser"])
             parts.schedule.load_state(state["schedule"])
-            self.averaging.load_state(state["averaging"])
-            if self.teacher is not None:
-                self.teacher.load_state(state["teacher"])
+            for follower, saved in zip(self.followers, state["followers"], strict=True):
+                follower.load_state(saved)
         while progress.epoch < phase.epochs:
             self._run_epoch(parts, arrays)
             patience = self.params.early_stopping.patience_epochs
@@ -145,19 +139,16 @@ class Trainer:
         return self._end_phase(parts, arrays)
 
     def _parts(self, phase: PhaseParams, arrays: ImageArrays) -> PhaseParts:
-        pin_memory = self.fabric.device.type == "cuda"
         lr = phase.lr if phase.lr is not None else self.params.lr
         optimiser = self.fabric.setup_optimizers(build_optimiser(self.network, self.params.optimiser, lr))
-        unlabelled = None
-        if self.teacher is not None:
-            unlabelled = self.teacher.loader(arrays, self.augmenter, phase.crop_px, self.workers, pin_memory)
         return PhaseParts(
             phase,
-            EpochLoader(TrainingImages(arrays, self.augmenter, phase.crop_px), self.workers, pin_memory),
-            unlabelled,
-            build_loss(phase.loss or self.params.loss),
+            self.images.labelled(arrays, phase.crop_px),
+            self.family.objective(phase.loss or self.params.loss),
             cast(Optimizer, optimiser),
             Schedule(phase.scheduler or self.params.scheduler, lr, phase.epochs),
+            self.teacher,
+            self.teacher.loader(self.images, arrays, phase.crop_px) if self.teacher else None,
         )
 
     def _run_epoch(self, parts: PhaseParts, arrays: ImageArrays) -> None:
@@ -167,7 +158,7 @@ class Trainer:
         set_encoder_frozen(self.network, progress.epoch < phase.freeze_encoder_epochs)
         trained, timing = self.stepper.epoch(parts, self._plan(phase, progress.epoch), progress.epoch, number)
         started = time.perf_counter()
-        measured = self._measure(parts.loss, arrays)
+        measured = self._measure(parts.objective, arrays)
         timing["validation_seconds"] = time.perf_counter() - started
         parts.schedule.validated(measured)
         row: Row = {"epoch": number, "phase": phase.name, "size_px": phase.size_px, "lr": trained.pop("lr")}
@@ -182,10 +173,10 @@ class Trainer:
             log_epoch(row, timing, progress.best_epoch == number, left)
         self.on_epoch(number, row, timing)
 
-    def _measure(self, loss: Loss, arrays: ImageArrays) -> dict[str, float]:
+    def _measure(self, objective: Objective, arrays: ImageArrays) -> dict[str, float]:
         # The bare network: a compiled one would be compiled once more for each size of a last batch.
         with self.fabric.autocast():
-            return self.validation.measure(self.fabric, self.network, loss, arrays)
+            return self.validation.measure(self.fabric, self.network, objective, arrays)
 
     def _plan(self, phase: PhaseParams, epoch: int) -> list[list[list[Sample]]]:
         """This process's batches of each optimiser step of an epoch."""
@@ -203,7 +194,7 @@ class Trainer:
 
     def _keep_best(self, measured: Mapping[str, float], number: int) -> None:
         metric, progress = self.params.selection_metric, self.progress
-        score = -measured[metric] if metric in LOWER_IS_BETTER else measured[metric]
+        score = pick(measured, metric, "train.selection_metric")
         wanted = max(self.params.checkpoints, self.averaging.best_needed)
         progress.waited = 0 if score > (progress.best[0][0] if progress.best else -math.inf) else progress.waited + 1
         if len(progress.best) < wanted or score > progress.best[-1][0]:
@@ -234,18 +225,17 @@ class Trainer:
             self.network.train()
             with self.fabric.autocast():
                 measure_statistics(self.network, self._images(parts))
-        measured = self._measure(parts.loss, arrays)
-        logger.info("averaged weights (%s): D_all %.4f  D_pos %.4f  best epoch's %s %.4f, theirs %.4f",
-                    self.params.averaging.name, measured["dice_all"], measured["dice_pos"],
-                    self.params.selection_metric, abs(self.progress.best[0][0]),
+        measured = self._measure(parts.objective, arrays)
+        logger.info("averaged weights (%s): %s; best epoch's %s %.4f, theirs %.4f", self.params.averaging.name,
+                    tell(measured), self.params.selection_metric, abs(self.progress.best[0][0]),
                     measured[self.params.selection_metric])  # fmt: skip
         return measured
 
     def _images(self, parts: PhaseParts) -> Iterator[Tensor]:
         groups = self._plan(parts.phase, self.progress.epoch - 1)
         torch.manual_seed(derive_seed(self.params.seed, parts.phase.name, "statistics"))
-        for images, _, _ in parts.loader.epoch(batch for group in groups for batch in group):
-            yield self.stepper.prepared(images)
+        for batch in parts.loader.epoch(batch for group in groups for batch in group):
+            yield self.stepper.prepared(batch.images)
 
     def _save(self, parts: PhaseParts) -> None:
         if self.fabric.is_global_zero:
@@ -254,8 +244,7 @@ class Trainer:
                     "weights": self.network.state_dict(),
                     "optimiser": parts.optimiser.state_dict(),
                     "schedule": parts.schedule.state(),
-                    "averaging": self.averaging.state(),
-                    "teacher": None if self.teacher is None else self.teacher.state(),
+                    "followers": [follower.state() for follower in self.followers],
                     "progress": dict(vars(self.progress)),
                 }
             )

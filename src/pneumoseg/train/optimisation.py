@@ -10,8 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pneumoseg.config.train import OptimiserParams, PlateauParams, SchedulerParams
-
-LOWER_IS_BETTER = frozenset({"loss"})
+from pneumoseg.train.figures import pick
 
 
 def build_optimiser(model: nn.Module, params: OptimiserParams, lr: float) -> Optimizer:
@@ -65,7 +64,7 @@ class Schedule:
     def validated(self, metrics: dict[str, float]) -> None:
         """Tell the schedule an epoch's validation metrics; only plateau listens."""
         if self._params.name == "plateau":
-            self._plateau.step(metrics[self._params.plateau.metric])
+            self._plateau.step(pick(metrics, self._params.plateau.metric, "train.scheduler.plateau.metric"))
 
     def state(self) -> dict[str, float]:
         """What a resumed run needs."""
@@ -97,13 +96,12 @@ class _Plateau:
 
     def __init__(self, params: PlateauParams) -> None:
         self._params = params
-        self._sign = -1.0 if params.metric in LOWER_IS_BETTER else 1.0
         self.scale = 1.0
         self.best = -math.inf
         self.bad_epochs = 0
 
     def step(self, value: float) -> None:
-        value *= self._sign
+        """Take in a score, of which more is better."""
         margin = self._params.threshold * (abs(self.best) if self._params.threshold_mode == "rel" else 1.0)
         if math.isinf(self.best) or value > self.best + margin:
             self.best, self.bad_epochs = value, 0

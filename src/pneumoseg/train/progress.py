@@ -14,11 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pneumoseg.config.train import PhaseParams
+from pneumoseg.networks.family import Batch
 from pneumoseg.shared.errors import TrainingError
+from pneumoseg.train.figures import FIGURES
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor, list[str]]
 #: Reading a loss waits for the GPU, so there it is read only every so many steps.
 _CHECK_EVERY = {"cpu": 1, "cuda": 20}
 
@@ -131,24 +132,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def tell(figures: Mapping[str, float]) -> str:
+    """The figures that a line has room for, by their names in it."""
+    shown = [(figure.logged, figures[figure.name]) for figure in FIGURES if figure.logged and figure.name in figures]
+    return "  ".join(f"{name} {value:.4f}" for name, value in shown)
+
+
 def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool, left: float) -> None:
-    """One line for an epoch, with the seconds ``left``, and a warning where the model marks every image or none."""
+    """One line for an epoch, with the seconds ``left``, and a warning where it says the same of every image."""
+    figures = {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}
     logger.info(
-        "epoch %3d  %s  loss %.4f  val loss %.4f  D_all %.4f  D_pos %.4f  sens %.3f  spec %.3f  lr %.1e  "
-        "%.1f images/s%s%s",
+        "epoch %3d  %s  loss %.4f  %s  lr %.1e  %.1f images/s%s%s",
         row["epoch"],
         row["phase"],
         row["train_loss"],
-        row["val_loss"],
-        row["val_dice_all"],
-        row["val_dice_pos"],
-        row["val_sensitivity"],
-        row["val_specificity"],
+        tell(figures),
         row["lr"],
         timing["images_per_second"],
         f"  {duration(left)} left" if left else "",
         "  best so far" if best else "",
     )
-    if row["val_collapsed"]:
-        state = "empty" if row["val_marked_share"] == 0 else "marked"
-        logger.warning("epoch %d: collapse, every validation image is %s at threshold 0.5", row["epoch"], state)
+    if figures["collapsed"]:
+        state = "negative" if figures["marked_share"] == 0 else "positive"
+        logger.warning("epoch %d: collapse, every validation image is called %s at threshold 0.5", row["epoch"], state)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pneumoseg.config.augment import NONE
 from pneumoseg.config.semisupervised import PseudoLabelParams
+from pneumoseg.rule.decision import level_of, reaches_area
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import digest_bytes, digest_files, read_png
 from pneumoseg.shared.tables import MANIFEST
@@ -46,7 +47,7 @@ class PseudoLabels:
         levels: NDArray[np.uint8] = read_png(self.maps[image_id])
         if self.threshold is None:
             return levels
-        return np.where(levels > 255 * self.threshold, 255, 0).astype(np.uint8)
+        return np.where(levels > level_of(self.threshold), 255, 0).astype(np.uint8)
 
 
 def no_pseudo_labels() -> PseudoLabels:
@@ -102,7 +103,7 @@ def load_pseudo_labels(params: PseudoLabelParams, fold: int, image_ids: Sequence
 
 def _label(levels: NDArray[np.uint8], params: PseudoLabelParams) -> bool | None:
     """Positive, negative, or None where the map is not sure."""
-    least = max(1.0, params.min_area_px_at_1024 * levels.size / 1024**2)
-    if (levels > 255 * params.positive_above).sum() >= least:
+    marked = np.count_nonzero(levels > level_of(params.positive_above))
+    if reaches_area(marked, params.min_area_px_at_1024, levels.size):
         return True
-    return None if (levels > 255 * params.negative_below).any() else False
+    return None if (levels > level_of(params.negative_below)).any() else False

@@ -1,10 +1,11 @@
-"""One epoch of optimiser steps: batches forward and backward, gradients, averages."""
+"""One epoch of optimiser steps: batches forward and backward, gradients, what follows the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -12,51 +13,58 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pneumoseg.config.train import PhaseParams, TrainParams
-from pneumoseg.networks.losses import Loss
-from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.family import Batch, Objective
+from pneumoseg.networks.network import Network
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.errors import TrainingError
-from pneumoseg.train.averaging import Averaging
 from pneumoseg.train.dataset import EpochLoader
 from pneumoseg.train.optimisation import Schedule
 from pneumoseg.train.progress import EpochProgress
 from pneumoseg.train.sampling import Sample
-from pneumoseg.train.teacher import MeanTeacher
-
-Batch = tuple[Tensor, Tensor, list[str]]
+from pneumoseg.train.teacher import MeanTeacher, Views
 
 
 @dataclass(frozen=True)
 class PhaseParts:
-    """What a phase trains with."""
+    """What a phase trains with; ``unlabelled`` and ``teacher`` come together."""
 
     phase: PhaseParams
-    loader: EpochLoader
-    unlabelled: EpochLoader | None  # for the mean teacher
-    loss: Loss
+    loader: EpochLoader[Batch]
+    objective: Objective
     optimiser: Optimizer
     schedule: Schedule
+    teacher: MeanTeacher | None
+    unlabelled: EpochLoader[Views] | None
+
+
+class Follower(Protocol):
+    """What follows the weights through training: an average of them, a teacher."""
+
+    def start_phase(self, model: Network) -> None:
+        """Begin with these weights."""
+
+    def after_step(self, model: nn.Module, epoch: int) -> None:
+        """Follow a step of the optimiser; the epoch is counted from 1 through all phases."""
+
+    def state(self) -> Any:
+        """What a resumed run needs."""
+
+    def load_state(self, state: Any) -> None:
+        """Go on from a saved state; start_phase has been called."""
 
 
 class Stepper:
     """Takes optimiser steps with a network."""
 
     def __init__(
-        self,
-        fabric: Fabric,
-        network: SegmentationModel,
-        model: nn.Module,
-        params: TrainParams,
-        averaging: Averaging,
-        teacher: MeanTeacher | None,
+        self, fabric: Fabric, network: Network, model: nn.Module, params: TrainParams, followers: Sequence[Follower]
     ) -> None:
         """Keep the parts; ``model`` is ``network`` as Fabric (and torch.compile) wraps it."""
         self.fabric = fabric
         self.network = network
         self.model = model
         self.params = params
-        self.averaging = averaging
-        self.teacher = teacher
+        self.followers = followers
         self.layout = torch.channels_last if params.channels_last else torch.contiguous_format
 
     def epoch(
@@ -84,23 +92,22 @@ class Stepper:
             for parameters in optimiser.param_groups:
                 parameters["lr"] = lr
             for index, batch in zip(range(len(group)), coming, strict=False):
-                last = index + 1 == len(group) and self.teacher is None
-                terms = self._supervised(parts.loss, batch, len(group), synchronise=last)
-                if self.teacher is not None and index + 1 == len(group):
-                    terms |= self._consistency(self.teacher, next(pairs), number)
-                watch.step(terms, batch[2], lr)
+                last = index + 1 == len(group)
+                terms = self._supervised(parts.objective, batch, len(group), synchronise=last and parts.teacher is None)
+                if last and parts.teacher is not None:
+                    terms |= self._consistency(parts.teacher, next(pairs), number)
+                watch.step(terms, batch.ids, lr)
             if self.params.gradient_clip_norm is not None:
                 self.fabric.clip_gradients(self.model, optimiser, max_norm=self.params.gradient_clip_norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            self.averaging.after_step(self.network)
-            if self.teacher is not None:
-                self.teacher.after_step(self.network, number)
+            for follower in self.followers:
+                follower.after_step(self.network, number)
         watch.close()
         return {"lr": lr} | self._over_processes(watch.losses()), watch.timing(self.fabric.world_size)
 
     def prepared(self, images: Tensor) -> Tensor:
-        """The network's input of (N, H, W) uint8 images, on its device."""
+        """The network's input of uint8 images, on its device."""
         moved = images.to(self.fabric.device, non_blocking=True)
         return normalise(moved, self.network).contiguous(memory_format=self.layout)
 
@@ -111,40 +118,39 @@ class Stepper:
         means = self.fabric.all_reduce(torch.tensor(list(losses.values()), dtype=torch.float64), reduce_op="mean")
         return dict(zip(losses, cast(Tensor, means).tolist(), strict=True))
 
-    def _pairs(self, parts: PhaseParts, epoch: int, steps: int) -> Iterator[Batch]:
-        if self.teacher is None or parts.unlabelled is None:
+    def _pairs(self, parts: PhaseParts, epoch: int, steps: int) -> Iterator[Views]:
+        if parts.teacher is None or parts.unlabelled is None:
             return iter(())
         rank, processes = self.fabric.global_rank, self.fabric.world_size
-        return parts.unlabelled.epoch(self.teacher.batches(parts.phase.name, epoch, steps, rank, processes))
+        return parts.unlabelled.epoch(parts.teacher.batches(parts.phase.name, epoch, steps, rank, processes))
 
-    def _supervised(self, loss: Loss, batch: Batch, batches: int, *, synchronise: bool) -> dict[str, Tensor]:
-        images, masks, _ = batch
-        try:
-            target = masks.to(self.fabric.device, non_blocking=True).unsqueeze(1).float() / 255
+    def _supervised(self, objective: Objective, batch: Batch, batches: int, *, synchronise: bool) -> dict[str, Tensor]:
+        with self._memory_told(batch.images):
+            truth = batch.truth(self.fabric.device)
             with self.fabric.no_backward_sync(self.model, enabled=not synchronise):  # type: ignore[arg-type]
-                terms = loss(self.model(self.prepared(images)), target)
+                terms, _ = objective(self.model, self.prepared(batch.images), truth)
                 self.fabric.backward(terms["loss"] / batches)
-        except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(self._lower_memory(images.shape[-1], error)) from None
         return {name: value.detach() for name, value in terms.items()}
 
-    def _consistency(self, teacher: MeanTeacher, pair: Batch, number: int) -> dict[str, Tensor]:
+    def _consistency(self, teacher: MeanTeacher, views: Views, number: int) -> dict[str, Tensor]:
         """Gradients of the mean teacher's term, of whose step it is the last backward pass."""
-        views, images, _ = pair
-        try:
+        with self._memory_told(views.student):
             with self.fabric.autocast():
-                answer = teacher.answer(self.prepared(views))
-            difference = teacher.difference(self.model(self.prepared(images)), answer)
+                answer = teacher.answer(self.prepared(views.teacher))
+            difference = teacher.difference(self.model(self.prepared(views.student)), answer)
             self.fabric.backward(teacher.weight(number) * difference)
-        except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(self._lower_memory(images.shape[-1], error)) from None
         return {"consistency": difference.detach()}
 
-    def _lower_memory(self, side_px: int, error: torch.cuda.OutOfMemoryError) -> str:
-        half, parts = max(1, self.params.batch_size // 2), 2 * self.params.accumulate_batches
-        keep = "" if self.params.checkpoint_activations else "set train.checkpoint_activations to true, "
-        return (
-            f"GPU out of memory at train.batch_size={self.params.batch_size} and {side_px} px: for the same step set "
-            f"train.batch_size={half} and train.accumulate_batches={parts}, or {keep}or lower size_px or crop_px "
-            f"({error})"
-        )
+    @contextmanager
+    def _memory_told(self, images: Tensor) -> Iterator[None]:
+        """Say what to lower where the GPU's memory ends."""
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            half, parts = max(1, self.params.batch_size // 2), 2 * self.params.accumulate_batches
+            keep = "" if self.params.checkpoint_activations else "set train.checkpoint_activations to true, "
+            raise TrainingError(
+                f"GPU out of memory at train.batch_size={self.params.batch_size} and {images.shape[-1]} px: for the "
+                f"same step set train.batch_size={half} and train.accumulate_batches={parts}, or {keep}or lower "
+                f"size_px or crop_px ({error})"
+            ) from None

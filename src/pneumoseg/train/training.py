@@ -16,25 +16,27 @@ import torch
 from lightning_fabric import Fabric
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.config.augment import AugmentParams
+from pneumoseg.config import Params
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.runtime import RuntimeParams
 from pneumoseg.config.train import TrainParams
-from pneumoseg.networks.factory import build_model, check_size, freeze_unused
-from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.building import build_network
+from pneumoseg.networks.family import Family
+from pneumoseg.networks.network import Network, check_size, freeze_unused
 from pneumoseg.networks.storage import save_model
 from pneumoseg.shared.devices import choose_device, choose_precision
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.files import atomic_path, fresh_dir, write_json
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
-from pneumoseg.train.arrays import ImageArrays, build_arrays
 from pneumoseg.train.averaging import Weights
 from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
+from pneumoseg.train.dataset import TrainingSet
+from pneumoseg.train.figures import check_measured
 from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.loop import OnEpoch, Result, Trainer
 from pneumoseg.train.resume import Checkpoint
-from pneumoseg.train.teacher import MeanTeacher
-from pneumoseg.train.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ class TrainedFold:
     only: it is never an output of the pipeline.
     """
 
-    model: SegmentationModel
+    fold: int
+    model: Network
     model_params: ModelParams
     history: list[dict[str, Any]]
     summary: dict[str, Any]
@@ -58,65 +61,55 @@ class TrainedFold:
     others: list[Weights]
 
 
-def train_fold(
-    data: FoldData,
-    model_params: ModelParams,
-    params: TrainParams,
-    augment: AugmentParams,
-    runtime: RuntimeParams,
-    *,
-    scratch: Path,
-    checkpoint: Checkpoint,
-    on_epoch: OnEpoch,
-) -> TrainedFold:
+def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkpoint, on_epoch: OnEpoch) -> TrainedFold:
     """Train, and put the best weights into the model that is saved.
 
     Args:
         data: what to train and validate on.
-        model_params: section model.
-        params: section train.
-        augment: section augment.
-        runtime: section runtime.
+        params: of which the sections model, train, augment and runtime count.
         scratch: folder for the memory-mapped arrays; may be deleted at any time.
         checkpoint: where an unfinished run is kept.
         on_epoch: called after every epoch.
     """
     started = time.perf_counter()
-    fabric = make_fabric(params, runtime)
-    torch.manual_seed(derive_seed(params.seed, "weights"))
-    model = build_model(model_params)
-    _fit(model, params, runtime)
-    if params.synchronise_batch_norm and fabric.world_size > 1:
-        model = cast(SegmentationModel, synchronise_batch_norms(model, choose_device(runtime.device)))
+    train, runtime = params.train, params.runtime
+    family: Family = FAMILIES[params.model.architecture]
+    _check_figures(train, params.model.architecture, family)
+    fabric = make_fabric(train, runtime)
+    torch.manual_seed(derive_seed(train.seed, "weights"))
+    model = build_network(params.model)
+    _fit(model, train, runtime)
+    if train.synchronise_batch_norm and fabric.world_size > 1:
+        model = cast(Network, synchronise_batch_norms(model, choose_device(runtime.device)))
     timings: list[Mapping[str, float]] = []
-
-    def arrays(size_px: int) -> ImageArrays:
-        return build_arrays(data.images, data.masks, data.image_ids, size_px, scratch, data.digest, data.pseudo)
 
     def noted(number: int, row: Mapping[str, Any], timing: Mapping[str, float]) -> None:
         timings.append(timing)
         on_epoch(number, row, timing)
 
-    trainer = Trainer(
-        fabric,
-        model,
-        params,
-        data.manifest,
-        arrays,
-        Augmenter(augment),
-        Validation(data.validation_ids, data.images, data.masks, params.batch_size),
-        checkpoint,
-        loader_workers(runtime, fabric.device.type),
-        noted,
-        MeanTeacher(params.mean_teacher, data.unlabelled_ids, params.seed) if data.unlabelled_ids else None,
-    )
+    device = fabric.device.type
+    images = TrainingSet(data, Augmenter(params.augment), scratch, loader_workers(runtime, device), device == "cuda")
+    trainer = Trainer(fabric, family, model, train, images, checkpoint, noted)
     result = trainer.run()
-    summary = _summary(data, result, trainer.validation.all_empty, params)
+    summary = _summary(data, result, trainer.validation.all_empty, train)
     timing = _timing(timings, time.perf_counter() - started)
-    return TrainedFold(model, model_params, result.history, summary, timing, result.others)
+    return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others)
 
 
-def _fit(model: SegmentationModel, params: TrainParams, runtime: RuntimeParams) -> None:
+def _check_figures(params: TrainParams, architecture: str, family: Family) -> None:
+    """Refuse figures that the family does not give, before any data is read."""
+    wanted = {"train.selection_metric": params.selection_metric}
+    for key, scheduler in [
+        ("train.scheduler", params.scheduler),
+        *((f"train.phases.{number}.scheduler", phase.scheduler) for number, phase in enumerate(params.phases)),
+    ]:
+        if scheduler is not None and scheduler.name == "plateau":
+            wanted[f"{key}.plateau.metric"] = scheduler.plateau.metric
+    for key, name in wanted.items():
+        check_measured(name, key, architecture, family.gives_map)
+
+
+def _fit(model: Network, params: TrainParams, runtime: RuntimeParams) -> None:
     """Refuse sizes that the network cannot train at; leave out parameters that no output depends on, for DDP stops."""
     share = params.batch_size // (runtime.devices * runtime.nodes)
     for number, phase in enumerate(params.phases):
@@ -167,9 +160,10 @@ def loader_workers(runtime: RuntimeParams, device: str) -> int:
     return 0 if device == "cpu" else min(8, os.cpu_count() or 1)
 
 
-def write_fold(trained: TrainedFold, folder: Path, curves: Path, metrics: Path, run: Mapping[str, Any]) -> None:
+def write_fold(trained: TrainedFold, layout: Layout, run: Mapping[str, Any]) -> None:
     """Write weights with model.json and run.json, the curves (CSV) and the summary (JSON); nothing timed or random."""
-    fresh_dir(folder)
+    name = f"fold{trained.fold}"
+    folder = fresh_dir(layout.models / name)
     size_px = trained.history[-1]["size_px"]
     save_model(folder, trained.model, trained.model_params, size_px)
     other = copy.deepcopy(trained.model) if trained.others else trained.model
@@ -177,12 +171,12 @@ def write_fold(trained: TrainedFold, folder: Path, curves: Path, metrics: Path, 
         other.load_state_dict(weights)
         save_model(folder / f"checkpoint{number}", other, trained.model_params, size_px)
     write_json(folder / "run.json", dict(run))
-    with atomic_path(curves) as temporary:
+    with atomic_path(layout.training / f"{name}.csv") as temporary:
         pd.DataFrame(trained.history).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
-    write_json(metrics, trained.summary)
+    write_json(layout.training / f"{name}.json", trained.summary)
 
 
-def _summary(data: FoldData, result: Result, all_empty: float, params: TrainParams) -> dict[str, Any]:
+def _summary(data: FoldData, result: Result, all_empty: float | None, params: TrainParams) -> dict[str, Any]:
     summary = {
         "fold": data.fold,
         "epochs": len(result.history),
@@ -192,10 +186,12 @@ def _summary(data: FoldData, result: Result, all_empty: float, params: TrainPara
         "kept": result.kept["kept"],
         **{name: value for name, value in result.kept.items() if name.startswith(("val_", "train_"))},
         # The mean Dice of predicting nothing for the same validation images.
-        "val_all_empty": all_empty,
+        **({} if all_empty is None else {"val_all_empty": all_empty}),
         "n_manifest": len(data.manifest),
         "n_validation": len(data.validation_ids),
     }
+    if data.unknown_masks:
+        summary["n_mask_unknown"] = len(data.unknown_masks)
     if data.unlabelled_ids:
         summary["n_mean_teacher"] = len(data.unlabelled_ids)
     if len(data.pseudo.rows):

@@ -1,11 +1,11 @@
-"""What an epoch's validation measures: per-image figures at threshold 0.5 and the original size of each image."""
+"""What the network says of the validation images after an epoch, counted at the original size of each."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,160 +13,130 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumoseg.networks.losses import Loss
-from pneumoseg.networks.network import SegmentationModel
+from pneumoseg.networks.family import Batch, Family, Objective
+from pneumoseg.networks.network import Network
 from pneumoseg.networks.preparation import normalise
-from pneumoseg.rule.dice import dice
+from pneumoseg.rule.decision import level_of
+from pneumoseg.rule.level_counts import LEVELS, LevelCounts, cumulative_histogram
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.train.arrays import ImageArrays
+from pneumoseg.train.figures import THRESHOLD, Validated, summarise
+from pneumoseg.train.fold_data import FoldData
 
-THRESHOLD = 0.5
-LEVELS = 256
-#: The rules among which dice_tuned takes the best, as the first place's training did every epoch: an image is positive
-#: where enough pixels lie above the top threshold, its mask is what lies above the bottom one.
-TOP_THRESHOLDS = (0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
-BOTTOM_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
-MIN_AREAS_PX_AT_1024 = (1, 300, 1000, 2000)
-
-
-class Counts(NamedTuple):
-    """Pixel counts of N images, at their original size.
-
-    Attributes:
-        predicted: (N, 256), pixels of the map (0 to 255) at or above each level.
-        intersection: (N, 256), those of them that lie in the true mask.
-        truth: (N,), pixels of the true mask.
-        size: (N,), pixels of the image.
-        loss: (N,), of the batch in which the image was.
-    """
-
-    predicted: NDArray[np.float64]
-    intersection: NDArray[np.float64]
-    truth: NDArray[np.float64]
-    size: NDArray[np.float64]
-    loss: NDArray[np.float64]
+Row = NDArray[np.float64]
+#: Of an image, behind its 2 x 256 counts: pixels of the true mask and of the image, loss, probability, label, known.
+_OTHERS = 6
 
 
 class Validation:
     """The validation images of a fold, with their true masks at the original size (packed, one bit a pixel)."""
 
-    def __init__(self, image_ids: Sequence[str], images: Path, masks: Path, batch_size: int) -> None:
-        """Read the masks of ``image_ids`` from the folders of PNG files."""
-        self._ids = list(image_ids)
+    def __init__(self, data: FoldData, family: Family, batch_size: int) -> None:
+        """Read the masks of a fold."""
+        self._ids = list(data.validation_ids)
+        self._family = family
         self._batch_size = batch_size
+        self._unknown = data.unknown_masks
         self._shapes: dict[str, tuple[int, int]] = {}
         self._truth: dict[str, NDArray[np.uint8]] = {}
         for image_id in self._ids:
-            path = masks / f"{image_id}.png"
+            path = data.layout.masks / f"{image_id}.png"
             if path.is_file():
                 mask = read_png(path)
                 self._shapes[image_id] = (mask.shape[0], mask.shape[1])
                 self._truth[image_id] = np.packbits(mask > 0)
             else:
-                self._shapes[image_id] = _png_shape(images / f"{image_id}.png")
+                self._shapes[image_id] = _png_shape(data.layout.images / f"{image_id}.png")
 
     @property
-    def all_empty(self) -> float:
-        """Mean Dice of predicting nothing: the share of negatives."""
-        return 1.0 - len(self._truth) / len(self._ids)
+    def all_empty(self) -> float | None:
+        """Mean Dice of predicting nothing: the share of negatives among known masks; None where there are no maps."""
+        known = len(self._ids) - len(self._unknown.intersection(self._ids))
+        return 1.0 - len(self._truth) / known if self._family.gives_map and known else None
 
-    def measure(self, fabric: Fabric, model: SegmentationModel, loss: Loss, arrays: ImageArrays) -> dict[str, float]:
+    def measure(self, fabric: Fabric, model: Network, objective: Objective, arrays: ImageArrays) -> dict[str, float]:
         """Run the model over this process's share of the images and gather all figures."""
         model.eval()
         rows = [
-            row for batch in self._batches(fabric) for row in self._measure_batch(fabric, model, loss, arrays, batch)
+            row
+            for batch in self._batches(fabric, arrays)
+            for row in self._measure_batch(fabric, model, objective, batch)
         ]
-        return summarise(_gather(fabric, rows, len(self._ids)))
+        return summarise(_gather(fabric, rows, len(self._ids), self._family.gives_map))
 
-    def _batches(self, fabric: Fabric) -> Iterator[list[str]]:
+    def _batches(self, fabric: Fabric, arrays: ImageArrays) -> Iterator[Batch]:
         mine = self._ids[fabric.global_rank :: fabric.world_size]
         for start in range(0, len(mine), self._batch_size):
-            yield mine[start : start + self._batch_size]
+            ids = mine[start : start + self._batch_size]
+            images, masks = (
+                torch.from_numpy(np.stack([read(image_id) for image_id in ids])) for read in (arrays.image, arrays.mask)
+            )
+            known = torch.tensor([image_id not in self._unknown for image_id in ids])
+            labels = torch.tensor([self._is_positive(image_id) for image_id in ids], dtype=torch.uint8)
+            yield Batch(images, masks, labels, known, ids)
+
+    def _is_positive(self, image_id: str) -> bool:
+        return image_id in self._truth or image_id in self._unknown
 
     @torch.inference_mode()
-    def _measure_batch(
-        self, fabric: Fabric, model: SegmentationModel, loss: Loss, arrays: ImageArrays, batch: list[str]
-    ) -> list[NDArray[np.float64]]:
-        images = fabric.to_device(torch.from_numpy(np.stack([arrays.image(image_id) for image_id in batch])))
-        targets = fabric.to_device(torch.from_numpy(np.stack([arrays.mask(image_id) for image_id in batch])))
-        output = model(normalise(images, model))
-        value = float(loss(output, targets.unsqueeze(1).float() / 255)["loss"])
-        maps = torch.sigmoid(output.mask.float())[:, 0].cpu().numpy()
-        return [self._count(image_id, probability, value) for image_id, probability in zip(batch, maps, strict=True)]
+    def _measure_batch(self, fabric: Fabric, model: Network, objective: Objective, batch: Batch) -> list[Row]:
+        pixels = normalise(fabric.to_device(batch.images), model)
+        terms, output = objective(model, pixels, batch.truth(fabric.device))
+        loss = float(terms["loss"]) if "loss" in terms else np.nan
+        maps, images = (
+            [None] * len(batch.ids) if said is None else list(said.cpu().numpy())
+            for said in self._family.predict(output)
+        )
+        return [self._row(*of_image, loss) for of_image in zip(batch.ids, maps, images, strict=True)]
 
-    def _count(self, image_id: str, probability: NDArray[np.float32], loss: float) -> NDArray[np.float64]:
-        """A row of 2 x 256 + 3 figures: the fields of Counts for one image."""
+    def _row(self, image_id: str, map: NDArray[np.float32] | None, image: np.float32 | None, loss: float) -> Row:
         rows, columns = self._shapes[image_id]
-        levels = np.rint(restore_map(probability, rows, columns) * 255).astype(np.uint8)
-        predicted = np.bincount(levels.ravel(), minlength=LEVELS)
-        intersection = np.zeros(LEVELS, np.int64)
-        if image_id in self._truth:
-            truth = np.unpackbits(self._truth[image_id], count=rows * columns).reshape(rows, columns).astype(bool)
-            intersection = np.bincount(levels[truth], minlength=LEVELS)
-        above = [counts[::-1].cumsum()[::-1] for counts in (predicted, intersection)]
-        return np.concatenate([*above, [intersection.sum(), rows * columns, loss]]).astype(np.float64)
+        above = inside = np.zeros(LEVELS, np.int64)
+        truth_px = 0
+        if map is not None:
+            whole = restore_map(map, rows, columns)
+            image = whole.max() if image is None else image
+            levels = np.rint(whole * 255).astype(np.uint8)
+            above = cumulative_histogram(levels)
+            if image_id in self._truth:
+                truth = np.unpackbits(self._truth[image_id], count=rows * columns).reshape(rows, columns).astype(bool)
+                inside, truth_px = cumulative_histogram(levels[truth]), int(truth.sum())
+        said = [truth_px, rows * columns, loss, image, self._is_positive(image_id), image_id not in self._unknown]
+        return np.concatenate([above, inside, said]).astype(np.float64)
 
 
-def summarise(counts: Counts) -> dict[str, float]:
-    """The figures of an epoch: at threshold 0.5, and dice_tuned, the mean Dice under the best of a few rules."""
-    level = _first_level(THRESHOLD)
-    predicted, intersection, truth = counts.predicted[:, level], counts.intersection[:, level], counts.truth
-    scores, positive = dice(intersection, predicted, truth), truth > 0
-    union = predicted + truth - intersection
-    dice_pos = _mean(scores[positive])
-    specificity = _mean(predicted[~positive] == 0)
-    marked = float((predicted > 0).mean())
-    return {
-        "loss": float(counts.loss.mean()),
-        "dice_all": float(scores.mean()),
-        "dice_pos": dice_pos,
-        "dice_balanced": (dice_pos + specificity) / 2,
-        "dice_tuned": _best_rule(counts),
-        "iou": _mean(intersection[positive] / union[positive]),
-        "sensitivity": _mean(predicted[positive] > 0),
-        "specificity": specificity,
-        # Every map empty, or none: the mean Dice of the first is the share of negatives, which hides it.
-        "collapsed": float(marked in (0.0, 1.0)),
-        "marked_share": marked,
-    }
-
-
-def _best_rule(counts: Counts) -> float:
-    scores = []
-    empty = (counts.truth == 0).astype(np.float64)
-    for bottom in BOTTOM_THRESHOLDS:
-        level = _first_level(bottom)
-        marked = dice(counts.intersection[:, level], counts.predicted[:, level], counts.truth)
-        for top in (top for top in TOP_THRESHOLDS if top >= bottom):
-            above = counts.predicted[:, _first_level(top)]
-            for area in MIN_AREAS_PX_AT_1024:
-                found = above >= np.maximum(1.0, area * counts.size / 1024**2)
-                scores.append(float(np.where(found, marked, empty).mean()))
-    return max(scores)
-
-
-def _first_level(threshold: float) -> int:
-    """The lowest level of a map (0 to 255) that counts as positive: level > 255 x threshold."""
-    return int(np.floor(255 * threshold)) + 1
-
-
-def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else 0.0
-
-
-def _gather(fabric: Fabric, rows: list[NDArray[np.float64]], total: int) -> Counts:
-    width = 2 * LEVELS + 3
+def _gather(fabric: Fabric, rows: list[Row], total: int, gives_map: bool) -> Validated:
+    width = 2 * LEVELS + _OTHERS
     table = np.array(rows, np.float64).reshape(-1, width)
     if fabric.world_size > 1:
         # Shares differ by at most one image: the shorter ones are filled up with a row that holds no image.
         padded = np.full((-(-total // fabric.world_size), width), -1.0)
         padded[: len(table)] = table
         gathered = cast(Tensor, fabric.all_gather(torch.from_numpy(padded))).reshape(-1, width).cpu().numpy()
-        table = gathered[gathered[:, -2] > 0]
-    predicted, intersection = table[:, :LEVELS], table[:, LEVELS : 2 * LEVELS]
-    return Counts(predicted, intersection, *table[:, 2 * LEVELS :].T)
+        table = gathered[gathered[:, 2 * LEVELS + 1] > 0]
+    known = table[table[:, -1] > 0] if gives_map else table[:0]
+    loss, probability, positive = table[:, 2 * LEVELS + 2 : -1].T
+    marked = table[:, level_of(THRESHOLD)] > 0 if gives_map else probability >= THRESHOLD
+    return Validated(loss, probability, positive > 0, marked, _level_counts(known) if len(known) else None)
+
+
+def _level_counts(table: NDArray[np.float64]) -> LevelCounts:
+    above, inside, truth_px, image_px = np.split(
+        table[:, : 2 * LEVELS + 2].astype(np.int64), (LEVELS, 2 * LEVELS, 2 * LEVELS + 1), axis=1
+    )
+    return LevelCounts(
+        patients=np.arange(len(table)),
+        probability=table[:, 2 * LEVELS + 3],
+        image_px=image_px[:, 0],
+        truth_px=truth_px[:, 0],
+        above=above,
+        inside=inside,
+        thresholds=(),
+        clean_px=np.zeros((len(table), 0), np.int64),
+        clean_inside=np.zeros((len(table), 0), np.int64),
+    )
 
 
 def _png_shape(path: Path) -> tuple[int, int]:

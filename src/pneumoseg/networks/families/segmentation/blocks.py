@@ -1,9 +1,8 @@
-"""What is added to the architectures: CBAM, ASPP, hypercolumn, heads, and group norm in place of batch norm."""
+"""What is added to the architectures: CBAM, ASPP, hypercolumn, auxiliary heads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,44 +106,3 @@ def auxiliary_head(channels: int) -> nn.Module:
     nn.init.xavier_uniform_(head.weight)
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
-
-
-def image_head(channels: int, pooling: Literal["average", "maximum"], dropout: float) -> nn.Sequential:
-    """Pneumothorax yes or no, (N, C, h, w) to (N, 1) logits."""
-    pool = nn.AdaptiveAvgPool2d(1) if pooling == "average" else nn.AdaptiveMaxPool2d(1)
-    linear = nn.Linear(channels, 1)
-    nn.init.xavier_uniform_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return nn.Sequential(pool, nn.Flatten(), nn.Dropout(dropout), linear)
-
-
-def replace_batch_norms(module: nn.Module) -> int:
-    """Put a group norm (Wu, He 2018; at most 32 groups) in the place of every batch norm; returns how many.
-
-    Scale and shift are taken over; running statistics have no counterpart.
-    """
-    replaced = 0
-    for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            setattr(module, name, _group_norm(child))
-            replaced += 1
-        else:
-            replaced += replace_batch_norms(child)
-    return replaced
-
-
-def _groups(channels: int) -> int:
-    """The most groups up to 32 that divide the channels and leave at least 8 in a group, so that none is one value."""
-    return max(count for count in range(1, 33) if channels % count == 0 and (count == 1 or channels // count >= 8))
-
-
-def _group_norm(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
-    channels = norm.num_features
-    group = nn.GroupNorm(_groups(channels), channels, eps=norm.eps, affine=norm.affine)
-    if norm.affine:
-        with torch.no_grad():
-            group.weight.copy_(norm.weight)
-            group.bias.copy_(norm.bias)
-    # timm's BatchNormAct2d is a batch norm with dropout and activation inside.
-    inside = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
-    return nn.Sequential(group, *inside) if inside else group
