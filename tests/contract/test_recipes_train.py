@@ -17,13 +17,15 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config import Params, parse_params
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.config.recipes import load_recipes, merge
+from pneumoseg.config.runtime import RuntimeParams
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.encoders import check_encoder, published_weights
-from pneumoseg.networks.network import batch_norms
+from pneumoseg.networks.norms import batch_norms
 from pneumoseg.phantom import render_phantom
 from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.seeds import derive_seed
-from pneumoseg.shared.tables import FOLDS, MANIFEST, UNLABELLED, write_table
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, write_table
 from pneumoseg.train.fold_data import load_fold
 from pneumoseg.train.resume import Checkpoint
 from pneumoseg.train.training import TrainedFold, train_fold
@@ -36,9 +38,9 @@ RECIPES = {recipe.name: recipe for recipe in load_recipes(ROOT / "recipes")}
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """Phantoms of 128 px: 3 + 3 to learn from, 1 + 1 for validation, 4 without annotation."""
-    root = tmp_path_factory.mktemp("phantoms")
+    layout = Layout(tmp_path_factory.mktemp("phantoms"))
     params = PhantomParams.model_validate(
         CONTENT["phantom"] | {"images": 8, "unannotated_images": 4, "unlabelled_images": 0, "size_px": 128,
                               "prevalence": 0.5, "pneumothorax_median_area": 0.05}
@@ -47,22 +49,24 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(12):
         phantom = render_phantom(params, index)
         image_id = f"phantom{index:02d}"
-        write_png(root / "images" / f"{image_id}.png", phantom.image)
+        write_png(layout.images / f"{image_id}.png", phantom.image)
         if index >= 8:
             free.append(image_id)
             continue
         positive = bool(phantom.mask.any())
         counts[positive] += 1
         if positive:
-            write_png(root / "masks" / f"{image_id}.png", phantom.mask.astype("uint8") * 255)
+            write_png(layout.masks / f"{image_id}.png", phantom.mask.astype("uint8") * 255)
         rows.append((image_id, "0" if counts[positive] == 4 else "1", positive))
     assert counts == {True: 4, False: 4}
     folds = pd.DataFrame([(name, name, fold) for name, fold, _ in rows], columns=list(FOLDS))
-    write_table(root / "splits/folds.csv", folds, FOLDS)
+    write_table(layout.folds, folds, FOLDS)
     pool = [(name, int(positive), "none", 0) for name, fold, positive in rows if fold == "1"]
-    write_table(root / "splits/train_fold0.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
-    write_table(root / "splits/unlabelled_fold0.csv", pd.DataFrame({"image_id": free}), UNLABELLED)
-    return root
+    write_table(layout.splits / "train_fold0.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
+    write_table(layout.splits / "unlabelled_fold0.csv", pd.DataFrame({"image_id": free}), UNLABELLED)
+    known = [{"image_id": name, "pneumothorax": int(positive), "mask_known": 1} for name, _, positive in rows]
+    write_table(layout.annotations, pd.DataFrame(known), ANNOTATIONS)
+    return layout
 
 
 def cut_down(name: str) -> Params:
@@ -83,17 +87,14 @@ def cut_down(name: str) -> Params:
     return parse_params(params)
 
 
-def train(params: Params, phantoms: Path, tmp_path: Path) -> TrainedFold:
-    data = load_fold(phantoms / "splits", phantoms / "images", phantoms / "masks", 0, None, params.train)
-    runtime = params.runtime.model_copy(update={"workers": 0, "device": "cpu"})
-    return train_fold(
-        data, params.model, params.train, params.augment, runtime,
-        scratch=tmp_path / "arrays", checkpoint=Checkpoint(tmp_path / "resume", 0.0), on_epoch=lambda *_: None,
-    )  # fmt: skip
+def train(params: Params, phantoms: Layout, tmp_path: Path) -> TrainedFold:
+    params = params.model_copy(update={"runtime": RuntimeParams(workers=0, device="cpu")})
+    checkpoint = Checkpoint(tmp_path / "resume", 0.0)
+    return train_fold(load_fold(phantoms, 0, params), params, tmp_path / "arrays", checkpoint, lambda *_: None)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_it_trains(name: str, phantoms: Path, tmp_path: Path):
+def test_it_trains(name: str, phantoms: Layout, tmp_path: Path):
     params = cut_down(name)
     trained = train(params, phantoms, tmp_path)
     assert [row["phase"] for row in trained.history] == [phase.name for phase in params.train.phases]
@@ -124,12 +125,12 @@ def test_encoder_and_its_weights_exist(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_augmentations_act_on_a_phantom(name: str, phantoms: Path):
+def test_augmentations_act_on_a_phantom(name: str, phantoms: Layout):
     """At the size of the phantom, whatever the limits: image and mask stay what they are, and something happens."""
     params = parse_params(merge(CONTENT, RECIPES[name].params)).augment
     augmenter = Augmenter(params)
-    path = next((phantoms / "masks").glob("*.png"))
-    image, mask = read_png(phantoms / "images" / path.name), read_png(path)
+    path = next(phantoms.masks.glob("*.png"))
+    image, mask = read_png(phantoms.images / path.name), read_png(path)
     changed = 0
     for seed in range(12):
         one, other = augmenter("none", image, mask, seed)

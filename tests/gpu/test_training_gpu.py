@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumoseg.config import load_params
+from pneumoseg.config.model import ModelParams
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.memory import checkpoint_activations
 from pneumoseg.shared.errors import TrainingError
-from pneumoseg.train.fold_data import load_fold
-from pneumoseg.train.resume import Checkpoint
-from pneumoseg.train.training import TrainedFold, train_fold
-from tests.rule.disks import ROOT, make_params, small_model, write_disks
+from pneumoseg.shared.layout import Layout
+from pneumoseg.train.training import TrainedFold
+from tests.train.disks import make_params, train, write_disks
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,35 +21,30 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return write_disks(tmp_path_factory.mktemp("disks"))
 
 
-def train_on(device: str, disks: Path, tmp_path: Path, **changes) -> TrainedFold:
-    whole = load_params(ROOT / "params.yaml")
-    params = make_params(**changes)
-    runtime = whole.runtime.model_copy(update={"workers": 2, "device": device})
-    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1, None, params)
-    return train_fold(
-        data, small_model(), params, whole.augment, runtime, scratch=tmp_path / "arrays",
-        checkpoint=Checkpoint(tmp_path / "resume", 0.0), on_epoch=lambda *_: None,
-    )  # fmt: skip
+def train_on(device: str, disks: Layout, tmp_path: Path, **changes) -> TrainedFold:
+    params = make_params(**({"phase": {"epochs": 6}} | changes), model={"encoder": "mobilenet_v2"}, workers=2)
+    runtime = params.runtime.model_copy(update={"device": device})
+    return train(disks, tmp_path, params.model_copy(update={"runtime": runtime}))
 
 
-def test_first_epoch_is_that_of_the_cpu(disks: Path, tmp_path: Path):
+def test_first_epoch_is_that_of_the_cpu(disks: Layout, tmp_path: Path):
     changes = {"phase": {"epochs": 1, "lr": 1e-4}}
     there, here = (train_on(device, disks, tmp_path / device, **changes) for device in ("cuda", "cpu"))
     assert there.history[0]["train_loss"] == pytest.approx(here.history[0]["train_loss"], rel=1e-2)
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"precision": "fp16"}, {"checkpoint_activations": True}])
-def test_it_learns(changes, disks: Path, tmp_path: Path):
+def test_it_learns(changes, disks: Layout, tmp_path: Path):
     trained = train_on("cuda", disks, tmp_path, **changes)
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
     assert trained.timing["memory_gib"] > 0
 
 
-def test_a_compiled_network_learns(disks: Path, tmp_path: Path):
+def test_a_compiled_network_learns(disks: Layout, tmp_path: Path):
     trained = train_on("cuda", disks, tmp_path, compile=True, precision="bf16", phase={"epochs": 2})
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
 
@@ -58,7 +52,7 @@ def test_a_compiled_network_learns(disks: Path, tmp_path: Path):
 def test_checkpointing_halves_the_peak():
     peaks = []
     for lean in (False, True):
-        model = build_network(small_model(encoder="efficientnet-b4")).cuda()
+        model = build_network(ModelParams(encoder="efficientnet-b4")).cuda()
         if lean:
             checkpoint_activations(model)
         torch.cuda.empty_cache()
@@ -71,7 +65,7 @@ def test_checkpointing_halves_the_peak():
     assert peaks[1] < 0.5 * peaks[0]
 
 
-def test_out_of_memory_says_what_to_lower(disks: Path, tmp_path: Path):
+def test_out_of_memory_says_what_to_lower(disks: Layout, tmp_path: Path):
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
         with pytest.raises(TrainingError, match=r"train\.batch_size=2 and train\.accumulate_batches=2"):

@@ -4,8 +4,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from pneumoseg.config import load_params, parse_params
-from pneumoseg.config.model import ARCHITECTURES
+from pneumoseg.networks.families.segmentation import ARCHITECTURES
 from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.registry import FAMILIES
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_the_default_is_a_u_net_of_depth_5_with_random_weights(root):
     ("changes", "told"),
     [
         ({"architecture": "unett"}, "did you mean unet"),
-        ({"architecture": "maskrcnn"}, "not an architecture"),
+        ({"architecture": "detector"}, "detector is not known; known: unet, "),
         ({"architecture": "manet", "attention": "scse"}, "attention = scse .* architecture = manet"),
         ({"architecture": "fpn", "attention": "cbam"}, "attention = cbam .* architecture = fpn"),
         ({"architecture": "deeplabv3plus", "aspp": {"enabled": True}}, "aspp.enabled.*deeplabv3plus"),
@@ -60,6 +61,7 @@ def test_what_does_not_go_together_is_named(content, changes, told):
 
 
 def test_every_architecture_is_accepted_with_its_plain_options(content):
+    assert set(ARCHITECTURES) <= set(FAMILIES.names())
     for architecture in ARCHITECTURES:
         content["model"]["architecture"] = architecture
         if architecture == "dpt":

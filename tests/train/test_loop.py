@@ -1,6 +1,5 @@
 """The loop on images that a child could segment: it learns, resumes, and stops where it must."""
 
-import itertools
 import math
 from pathlib import Path
 
@@ -10,147 +9,161 @@ import pandas as pd
 import pytest
 import torch
 
-from pneumoseg.config import load_params
 from pneumoseg.predict.predictor import Predictor
 from pneumoseg.shared.errors import DataError, ParameterError, TrainingError
 from pneumoseg.shared.files import read_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.train.arrays import build_arrays
-from pneumoseg.train.fold_data import load_fold
-from pneumoseg.train.progress import log_epoch
 from pneumoseg.train.training import TrainedFold, make_fabric, write_fold
-from pneumoseg.train.validation import (
-    BOTTOM_THRESHOLDS,
-    MIN_AREAS_PX_AT_1024,
-    TOP_THRESHOLDS,
-    Counts,
-    summarise,
-)
-from tests.rule.disks import ROOT, initial_weights, make_params, train, weights, write_disks
+from tests.train.disks import StopError, assert_same, initial_weights, load, make_params, train, weights
 
 # The loop's third parties: Lightning asks for a number of workers, torch for deterministic kernels.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
 
-
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("disks"))
-
-
-def assert_same(first: TrainedFold, second: TrainedFold) -> None:
-    assert first.history == second.history
-    for name, value in weights(first).items():
-        assert torch.equal(value, weights(second)[name]), name
+#: With group norm nothing depends on the other images of a batch.
+GROUP = {"norm": "group"}
 
 
 @pytest.fixture(scope="module")
-def unbroken(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedFold:
-    return train(disks, tmp_path_factory.mktemp("unbroken"), make_params())
+def learnt(disks: Layout, tmp_path_factory: pytest.TempPathFactory) -> TrainedFold:
+    model = {"encoder": "mobilenet_v2", "decoder_channels": None}
+    return train(disks, tmp_path_factory.mktemp("learnt"), make_params(phase={"epochs": 6}, model=model))
 
 
-def test_it_learns_and_keeps_the_best_epoch(unbroken: TrainedFold):
-    scores = [row["val_dice_tuned"] for row in unbroken.history]
-    assert unbroken.summary["best_epoch"] == scores.index(max(scores)) + 1
-    assert unbroken.summary["val_dice_pos"] > 0.6
-    assert unbroken.history[-1]["train_loss"] < unbroken.history[0]["train_loss"]
-    assert unbroken.summary["val_all_empty"] == pytest.approx(0.5)
+def test_it_learns_and_keeps_the_best_epoch(learnt: TrainedFold):
+    scores = [row["val_dice_tuned"] for row in learnt.history]
+    assert learnt.summary["best_epoch"] == scores.index(max(scores)) + 1
+    assert learnt.summary["val_dice_pos"] > 0.6
+    assert learnt.history[-1]["train_loss"] < learnt.history[0]["train_loss"]
+    assert learnt.summary["val_all_empty"] == pytest.approx(0.5)
 
 
-def test_kept_weights_give_the_kept_figures(unbroken: TrainedFold, disks: Path, tmp_path: Path):
+def test_kept_weights_give_the_kept_figures(learnt: TrainedFold, disks: Layout, tmp_path: Path):
     """Predicting with the saved model and scoring by hand gives the summary's Dice."""
-    write_fold(unbroken, tmp_path / "fold1", tmp_path / "fold1.csv", tmp_path / "fold1.json", {"fold": 1})
+    out = Layout(tmp_path)
+    write_fold(learnt, out, {"fold": 1})
     ids = [f"image{number}" for number in range(14, 20)]
-    predictor = Predictor.load([tmp_path / "fold1"])
+    predictor = Predictor.load([out.models / "fold1"])
     scores = []
     for image_id, (probability, score) in zip(
-        ids, predictor([read_png(disks / "images" / f"{image_id}.png") for image_id in ids]), strict=True
+        ids, predictor([read_png(disks.images / f"{image_id}.png") for image_id in ids]), strict=True
     ):
-        path = disks / "masks" / f"{image_id}.png"
+        path = disks.masks / f"{image_id}.png"
         truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 if path.is_file() else np.zeros((96, 96), bool)
         marked = probability > 0.5
         total = int(marked.sum() + truth.sum())
         scores.append(2 * int((marked & truth).sum()) / total if total else 1.0)
         assert score == pytest.approx(float(probability.max()))
-    assert np.mean(scores) == pytest.approx(unbroken.summary["val_dice_all"], abs=1e-6)
-    curves = pd.read_csv(tmp_path / "fold1.csv")
+    assert np.mean(scores) == pytest.approx(learnt.summary["val_dice_all"], abs=1e-6)
+    curves = pd.read_csv(out.training / "fold1.csv")
     assert list(curves["epoch"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_workers_change_nothing(unbroken: TrainedFold, disks: Path, tmp_path: Path):
-    assert_same(train(disks, tmp_path, make_params(), workers=2), unbroken)
+def test_workers_change_nothing(unbroken: TrainedFold, disks: Layout, tmp_path: Path):
+    assert_same(train(disks, tmp_path, make_params(workers=2)), unbroken)
 
 
-def test_a_run_stopped_after_any_epoch_ends_the_same(unbroken: TrainedFold, disks: Path, tmp_path: Path):
-    class StopError(Exception):
-        pass
-
-    def stop_after(epoch: int):
-        def on_epoch(number: int, *_) -> None:
-            if number == epoch:
-                raise StopError
-
-        return on_epoch
-
-    for epoch in (2, 4):
-        with pytest.raises(StopError):
-            train(disks, tmp_path, make_params(), on_epoch=stop_after(epoch))
-    assert (tmp_path / "resume/state.pt").is_file()
-    assert_same(train(disks, tmp_path, make_params()), unbroken)
+def averaged(name: str, **changes) -> dict:
+    return {"averaging": {"name": name, **changes}, "keep": "averaged"}
 
 
-def test_phases_start_from_the_best_or_the_last_weights(disks: Path, tmp_path: Path):
-    base = make_params().phases[0].model_dump(mode="json") | {"epochs": 2}
-    phases = [
-        base | {"name": "small"},
-        base
-        | {
-            "name": "large",
-            "size_px": 96,
-            "crop_px": 64,
-            "positive_share": {"start": 0.8, "end": 0.5},
-            "start": "last",
-        },
-    ]
-    trained = train(disks, tmp_path, make_params(phases=phases))
-    assert [row["phase"] for row in trained.history] == ["small", "small", "large", "large"]
-    assert [row["size_px"] for row in trained.history] == [64, 64, 96, 96]
-    assert trained.history[2]["positive_share"] == pytest.approx(0.8)
-    assert trained.summary["best_epoch"] > 2
-    write_fold(trained, tmp_path / "fold", tmp_path / "c.csv", tmp_path / "m.json", {})
-    assert '"size_px": 96' in (tmp_path / "fold/model.json").read_text()
+#: What must come to the same weights, whether it was stopped or not.
+RESUMED = {
+    "plain": {},
+    "plateau": {"scheduler": {"name": "plateau", "plateau": {"patience_epochs": 0, "factor": 0.5}}},
+    "ema": averaged("ema", ema={"decay": 0.9}),
+    "swa": averaged("swa", swa={"epochs": [2, 3]}),
+    "top_k": averaged("top_k", top_k={"count": 2}),
+    "checkpoints": {"checkpoints": 2},
+    "mean teacher": {"mean_teacher": {"images_per_step": 2, "start_epoch": 1}},
+}
 
 
-def test_a_frozen_encoder_stays_as_it_was(disks: Path, tmp_path: Path):
-    base = make_params().phases[0].model_dump(mode="json") | {"epochs": 1}
-    frozen = train(disks, tmp_path / "a", make_params(phases=[base | {"freeze_encoder_epochs": 1}]))
-    learning = train(disks, tmp_path / "b", make_params(phases=[base]))
-    name = next(name for name in weights(frozen) if name.startswith("encoder.") and name.endswith("weight"))
-    start = initial_weights()[name]
-    assert torch.equal(weights(frozen)[name], start)
-    assert not torch.equal(weights(learning)[name], start)
+@pytest.fixture(scope="module")
+def plain(disks: Layout, tmp_path_factory: pytest.TempPathFactory) -> TrainedFold:
+    return train(disks, tmp_path_factory.mktemp("plain"), make_params(phase={"epochs": 3}))
 
 
-def test_accumulated_batches_equal_one_large_batch(disks: Path, tmp_path: Path):
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_stopped_run_ends_the_same(name: str, plain: TrainedFold, disks: Layout, tmp_path: Path):
+    """Stopped while the last epoch is told, it goes on after the second; the average and the teacher with it."""
+    params = make_params(phase={"epochs": 3}, **RESUMED[name])
+    whole = train(disks, tmp_path / "whole", params)
+    with pytest.raises(StopError):
+        train(disks, tmp_path / "broken", params, on_epoch=StopError.after(3))
+    assert (tmp_path / "broken/resume/state.pt").is_file()
+    resumed = train(disks, tmp_path / "broken", params)
+    assert_same(resumed, whole)
+    for one, other in zip(resumed.others, whole.others, strict=True):
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+    if name == "mean teacher":
+        assert whole.summary["n_mean_teacher"] == 3
+        assert all(0 <= row["train_consistency"] <= 1 for row in whole.history)
+        assert not torch.equal(*(next(iter(weights(one).values())) for one in (whole, plain)))
+    elif name != "plateau":
+        assert whole.history == plain.history  # averaging watches, and changes nothing
+    if "keep" in RESUMED[name]:
+        assert whole.summary["kept"] == "averaged"
+        assert whole.summary["val_loss"] not in [row["val_loss"] for row in whole.history]
+
+
+def test_phases_start_from_the_best_or_the_last_weights(disks: Layout, tmp_path: Path):
+    share = {"start": 0.8, "end": 0.5}
+    large = {"name": "large", "size_px": 96, "crop_px": 64, "epochs": 2, "positive_share": share, "start": "last"}
+    trained = train(disks, tmp_path, make_params(phases=[{"name": "small", "size_px": 64, "epochs": 1}, large]))
+    assert [row["phase"] for row in trained.history] == ["small", "large", "large"]
+    assert [row["size_px"] for row in trained.history] == [64, 96, 96]
+    assert trained.history[1]["positive_share"] == pytest.approx(0.8)
+    assert trained.summary["best_epoch"] > 1
+    write_fold(trained, Layout(tmp_path), {})
+    assert '"size_px": 96' in (tmp_path / "data/models/fold1/model.json").read_text()
+
+
+def test_a_phase_starts_from_averaged_weights_and_checkpoints_are_written(disks: Layout, tmp_path: Path):
+    one = {"name": "one", "size_px": 64, "epochs": 2}
+    two = {"name": "two", "size_px": 64, "epochs": 3, "lr": 1e-5, "start": "averaged"}
+    params = make_params(
+        phases=[one, two], model=GROUP, averaging={"name": "top_k", "top_k": {"count": 2}}, checkpoints=3
+    )
+    trained = train(disks, tmp_path, params)
+    out = Layout(tmp_path)
+    write_fold(trained, out, {"fold": 1})
+    folder = out.models / "fold1"
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert folders == ["checkpoint2", "checkpoint3"]
+    assert len({(folder / name / "weights.safetensors").read_bytes() for name in (".", *folders)}) == 3
+    scores = [row["val_dice_tuned"] for row in trained.history[2:]]
+    assert trained.summary["best_epoch"] == 3 + int(np.argmax(scores))
+
+
+def test_a_frozen_encoder_stays_as_it_was(disks: Layout, tmp_path: Path):
+    frozen = make_params(phase={"epochs": 1, "freeze_encoder_epochs": 1})
+    learnt, start = weights(train(disks, tmp_path, frozen)), initial_weights(frozen)
+    assert all(torch.equal(learnt[name], value) for name, value in start.items() if name.startswith("encoder."))
+    assert not torch.equal(learnt["segmentation_head.0.weight"], start["segmentation_head.0.weight"])
+
+
+def test_accumulated_batches_equal_one_large_batch(disks: Layout, tmp_path: Path):
     """With group norm, whose statistics are of one image, two batches of 2 make the step of one batch of 4."""
-    sgd = {"optimiser": {"name": "sgd", "weight_decay": 0.0, "decay_norm_and_bias": True, "momentum": 0.0}}
-    one = make_params(phase={"epochs": 1, "lr": 0.1}, batch_size=4, accumulate_batches=1, **sgd)
-    two = make_params(phase={"epochs": 1, "lr": 0.1}, batch_size=2, accumulate_batches=2, **sgd)
-    first, second = train(disks, tmp_path / "a", one, norm="group"), train(disks, tmp_path / "b", two, norm="group")
-    start = initial_weights(norm="group")
+    sgd = {"optimiser": {"name": "sgd", "momentum": 0.0}}
+    one = make_params(phase={"epochs": 1, "lr": 0.1}, model=GROUP, batch_size=4, accumulate_batches=1, **sgd)
+    two = make_params(phase={"epochs": 1, "lr": 0.1}, model=GROUP, batch_size=2, accumulate_batches=2, **sgd)
     name = "segmentation_head.0.weight"
-    moved = (weights(first)[name] - start[name]).abs().max()
+    first, second = (weights(train(disks, tmp_path / str(at), params))[name] for at, params in enumerate((one, two)))
+    moved = (first - initial_weights(one)[name]).abs().max()
     assert moved > 1e-4
-    assert (weights(first)[name] - weights(second)[name]).abs().max() < 0.02 * moved
+    assert (first - second).abs().max() < 0.02 * moved
 
 
-def test_early_stopping_ends_a_phase(disks: Path, tmp_path: Path):
+def test_early_stopping_ends_a_phase(disks: Layout, tmp_path: Path):
     """Nothing moves at such a learning rate (and group norm keeps no statistics): the first epoch stays the best."""
-    params = make_params(phase={"epochs": 9, "lr": 1e-12}, early_stopping={"patience_epochs": 2})
-    trained = train(disks, tmp_path, params, norm="group")
+    params = make_params(phase={"epochs": 9, "lr": 1e-12}, model=GROUP, early_stopping={"patience_epochs": 1})
+    trained = train(disks, tmp_path, params)
     assert trained.summary["best_epoch"] == 1
-    assert len(trained.history) == 3
+    assert len(trained.history) == 2
 
 
-def test_a_loss_that_is_not_finite_names_the_images(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_loss_that_is_not_finite_names_the_images(disks: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from pneumoseg.train import stepping
 
     def poisoned(batch, model):
@@ -161,83 +174,56 @@ def test_a_loss_that_is_not_finite_names_the_images(disks: Path, tmp_path: Path,
         train(disks, tmp_path, make_params())
 
 
-def at_one_level(intersection: list[float], predicted: list[float], truth: list[float]) -> Counts:
-    """Maps of 1024 x 1024 whose marked pixels all have level 255."""
-    counts = [np.repeat(np.array(values)[:, None], 256, axis=1) for values in (predicted, intersection)]
-    count = len(truth)
-    return Counts(*counts, np.array(truth), np.full(count, 1024.0**2), np.ones(count))
+def test_activation_checkpointing_learns_the_same(unbroken: TrainedFold, disks: Layout, tmp_path: Path):
+    lean = train(disks, tmp_path, make_params(checkpoint_activations=True))
+    assert lean.history[-1]["val_loss"] == pytest.approx(unbroken.history[-1]["val_loss"], rel=1e-3)
 
 
-def test_the_best_rule_by_brute_force_on_maps():
-    """dice_tuned, from counts, is the best mean Dice of the rules applied to the maps pixel by pixel."""
-    chooser = np.random.default_rng(5)
-    maps = [cv2.GaussianBlur(chooser.random((64, 64)).astype(np.float32), (0, 0), 3) for _ in range(6)]
-    levels = [np.rint((one - one.min()) / (one.max() - one.min()) * 255 * scale).astype(np.uint8)
-              for one, scale in zip(maps, (1.0, 0.9, 0.6, 0.4, 0.2, 0.1), strict=True)]  # fmt: skip
-    truths = [level > 140 for level in levels[:3]] + [np.zeros((64, 64), bool)] * 3
-    rows = [[[(level >= at).sum(), (level >= at)[truth].sum()] for at in range(256)]
-            for level, truth in zip(levels, truths, strict=True)]  # fmt: skip
-    table = np.array(rows, float)
-    counts = Counts(
-        table[:, :, 0], table[:, :, 1], np.array([t.sum() for t in truths], float), np.full(6, 4096.0), np.ones(6)
-    )
-    best = 0.0
-    for bottom, top, area in itertools.product(BOTTOM_THRESHOLDS, TOP_THRESHOLDS, MIN_AREAS_PX_AT_1024):
-        if top < bottom:
-            continue
-        scores = []
-        for level, truth in zip(levels, truths, strict=True):
-            mask = level > 255 * bottom
-            if (level > 255 * top).sum() < max(1, area * 4096 / 1024**2):
-                mask = np.zeros_like(mask)
-            total = mask.sum() + truth.sum()
-            scores.append(2 * (mask & truth).sum() / total if total else 1.0)
-        best = max(best, float(np.mean(scores)))
-    assert summarise(counts)["dice_tuned"] == pytest.approx(best)
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+def test_a_compiled_network_learns_the_same(
+    unbroken: TrainedFold, disks: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With the tracer and its graphs but without the code generator, which takes minutes."""
+    compile_whole, calls = torch.compile, []
+
+    def compile_graphs(model, **options):
+        calls.append(options)
+        return compile_whole(model, **{"backend": "aot_eager"} | options)
+
+    monkeypatch.setattr(torch, "compile", compile_graphs)
+    compiled = train(disks, tmp_path, make_params(compile=True))
+    assert calls[0] == {"dynamic": False}
+    assert compiled.history[-1]["val_loss"] == pytest.approx(unbroken.history[-1]["val_loss"], rel=1e-2)
+    assert list(weights(compiled)) == list(weights(unbroken))
 
 
-@pytest.mark.parametrize(("predicted", "state"), [([0.0, 0.0, 0.0, 0.0], "empty"), ([5.0, 9.0, 1.0, 2.0], "marked")])
-def test_collapse_is_named(predicted: list[float], state: str, caplog: pytest.LogCaptureFixture):
-    """One positive among four: all-empty scores 0.75, and says that it is a collapse."""
-    measured = summarise(at_one_level([0.0] * 4, predicted, [7.0, 0.0, 0.0, 0.0]))
-    assert measured["dice_all"] == (0.75 if state == "empty" else 0.0)
-    assert measured["specificity"] == (1.0 if state == "empty" else 0.0)
-    row = {"epoch": 1, "phase": "main", "train_loss": 1.0, "lr": 1e-3} | {f"val_{k}": v for k, v in measured.items()}
-    log_epoch(row, {"images_per_second": 1.0}, best=False, left=0.0)
-    assert f"collapse, every validation image is {state}" in caplog.text
+def test_missing_parts_are_named(disks: Layout, tmp_path: Path):
+    from pneumoseg.train.fold_data import load_fold
 
-
-def test_validation_figures_by_hand():
-    """Two positives (Dice 0.5 and 0, IoU 1/3 and 0) and two negatives, one of them marked."""
-    measured = summarise(at_one_level([5.0, 0.0, 0.0, 0.0], [10.0, 0.0, 3.0, 0.0], [10.0, 4.0, 0.0, 0.0]))
-    assert measured["dice_pos"] == pytest.approx(0.25)
-    assert measured["iou"] == pytest.approx((1 / 3) / 2)
-    assert measured["dice_all"] == pytest.approx((0.5 + 0 + 0 + 1) / 4)
-    assert (measured["sensitivity"], measured["specificity"], measured["collapsed"]) == (0.5, 0.5, 0.0)
-    assert measured["dice_balanced"] == pytest.approx(0.375)
-
-
-def test_missing_parts_are_named(disks: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"train_fold0\.csv"):
-        load_fold(disks / "splits", disks / "images", disks / "masks", 0, None, make_params())
+        load_fold(disks, 0, make_params())
+    (tmp_path / "data").mkdir()
+    for name in ("splits", "annotations.csv"):
+        (tmp_path / "data" / name).symlink_to(disks.data / name)
     with pytest.raises(DataError, match=r"image00\.png"):
-        load_fold(disks / "splits", tmp_path, disks / "masks", 1, None, make_params())
+        load_fold(Layout(tmp_path), 1, make_params())
 
 
-def test_a_batch_that_processes_cannot_share_is_refused(disks: Path, tmp_path: Path):
-    runtime = load_params(ROOT / "params.yaml").runtime.model_copy(update={"devices": 3, "device": "cpu"})
+def test_a_batch_that_processes_cannot_share_is_refused():
+    params = make_params()
     with pytest.raises(ParameterError, match=r"runtime\.devices"):
-        make_fabric(make_params(), runtime)
+        make_fabric(params.train, params.runtime.model_copy(update={"devices": 3}))
 
 
-def test_arrays_are_built_once_and_hold_soft_masks(disks: Path, tmp_path: Path):
-    ids = ["image00", "image01"]
-    arrays = build_arrays(disks / "images", disks / "masks", ids, 48, tmp_path, "digest")
-    mask = cv2.imread(str(disks / "masks/image00.png"), cv2.IMREAD_GRAYSCALE)
+def test_arrays_are_built_once_and_hold_soft_masks(disks: Layout, tmp_path: Path):
+    data = load(disks, make_params())
+    arrays = build_arrays(data, 48, tmp_path)
+    mask = cv2.imread(str(disks.masks / "image00.png"), cv2.IMREAD_GRAYSCALE)
     quarters = mask.reshape(48, 2, 48, 2).mean(axis=(1, 3))  # the exact share of each 2 x 2 block
     assert np.abs(arrays.mask("image00").astype(float) - quarters).max() <= 1
     assert not arrays.mask("image01").any()
-    stamp = (tmp_path / "digest-48/images.npy").stat().st_mtime_ns
-    build_arrays(disks / "images", disks / "masks", ids, 48, tmp_path, "digest")
-    assert (tmp_path / "digest-48/images.npy").stat().st_mtime_ns == stamp
-    assert not list(tmp_path.glob(".building*"))
+    (folder,) = tmp_path.iterdir()
+    stamp = (folder / "images.npy").stat().st_mtime_ns
+    build_arrays(data, 48, tmp_path)
+    assert (folder / "images.npy").stat().st_mtime_ns == stamp
+    assert list(tmp_path.iterdir()) == [folder]

@@ -1,5 +1,6 @@
 """Mean teacher and pseudo-labels: what they ask for by hand, and that they reach the training."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,42 +9,35 @@ import pytest
 import torch
 
 from pneumoseg.augment import Augmenter
-from pneumoseg.config import load_params
+from pneumoseg.config import Params
 from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
-from pneumoseg.networks.network import Output
+from pneumoseg.networks.families.segmentation.assembly import Output
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import write_png
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.split.patients import find_patients
 from pneumoseg.split.splitting import unlabelled_pool
 from pneumoseg.train.arrays import build_arrays
-from pneumoseg.train.fold_data import load_fold
 from pneumoseg.train.pseudo_labels import load_pseudo_labels
 from pneumoseg.train.sampling import Sample
 from pneumoseg.train.teacher import MeanTeacher, TwoViews
-from tests.rule.disks import ROOT, make_params, train, weights, write_disks
-
-slow = pytest.mark.slow
-quiet = pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")
-
-
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("disks"))
+from tests.train.disks import load, make_params, train
 
 
 def teacher_params(**changes) -> MeanTeacherParams:
-    content = load_params(ROOT / "params.yaml").train.mean_teacher.model_dump(mode="json")
+    content = Params().train.mean_teacher.model_dump(mode="json")
     return MeanTeacherParams.model_validate(content | {"images_per_step": 2} | changes, strict=False)
 
 
 def pseudo_params(folder: Path | str, **changes) -> PseudoLabelParams:
-    content = load_params(ROOT / "params.yaml").train.pseudo_labels.model_dump(mode="json")
+    content = Params().train.pseudo_labels.model_dump(mode="json")
     return PseudoLabelParams.model_validate(content | {"folder": str(folder)} | changes)
 
 
 def test_weight_and_decay_are_those_of_the_fifth_place():
     """Counted from 0: 0.001 before epoch 5, then 2 exp(-5 (1 - epoch / 30)^2); decay .5, .9, .99, .999."""
-    teacher = MeanTeacher(teacher_params(), ["a"], 0)
+    teacher = MeanTeacher(teacher_params(), FAMILIES["unet"], ["a"], 0)
     assert teacher.weight(5) == 0.001
     assert teacher.weight(6) == pytest.approx(2 * np.exp(-5.0 * (25 / 30) ** 2))
     assert teacher.weight(16) == pytest.approx(2 * np.exp(-5.0 * 0.25))
@@ -54,16 +48,17 @@ def test_weight_and_decay_are_those_of_the_fifth_place():
 
 def test_difference_by_hand():
     zero, three = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 3.0)
-    teacher = MeanTeacher(teacher_params(image_weight=0.5), ["a"], 0)
+    teacher = MeanTeacher(teacher_params(image_weight=0.5), FAMILIES["unet"], ["a"], 0)
     student = Output(zero.clone().requires_grad_(), (), torch.zeros(2))
-    got = teacher.difference(student, Output(three, (), torch.full((2,), 3.0)))
+    answer = FAMILIES["unet"].predict(Output(three, (), torch.full((2,), 3.0)))
+    got = teacher.difference(student, answer)
     gap = 1 / (1 + np.exp(-3.0)) - 0.5
     assert float(got.detach()) == pytest.approx(1.5 * gap**2, rel=1e-6)
     assert got.requires_grad
 
 
 def test_each_step_has_its_images_in_every_number_of_processes():
-    teacher = MeanTeacher(teacher_params(images_per_step=4), ["a", "b", "c"], 7)
+    teacher = MeanTeacher(teacher_params(images_per_step=4), FAMILIES["unet"], ["a", "b", "c"], 7)
     whole = list(teacher.batches("main", 0, 3, 0, 1))
     assert [len(step) for step in whole] == [4, 4, 4]
     flat = [sample.image_id for step in whole for sample in step]
@@ -74,56 +69,27 @@ def test_each_step_has_its_images_in_every_number_of_processes():
     assert list(teacher.batches("main", 1, 3, 0, 1)) != whole
 
 
-def test_views_differ_in_grey_only(disks: Path, tmp_path: Path):
+def test_views_differ_in_grey_only(disks: Layout, tmp_path: Path):
     """Both are flipped and turned alike: the place of the disk is the same, its grey is not."""
-    arrays = build_arrays(disks / "images", disks / "masks", ["image00"], 96, tmp_path, "d")
-    augmenter = Augmenter(load_params(ROOT / "params.yaml").augment)
+    arrays = build_arrays(load(disks, make_params()), 96, tmp_path)
+    augmenter = Augmenter(Params().augment)
     views = TwoViews(arrays, augmenter, 64, teacher_params())
     for seed in range(6):
-        teacher, student, _ = views[Sample("image00", "none", seed)]
+        teacher, student = views[Sample("image00", "none", seed)]
         assert teacher.shape == student.shape == (64, 64)
         disk = [(view.float() > view.float().mean() + 40).numpy() for view in (teacher, student)]
         if disk[0].sum() > 200:
             overlap = 2 * (disk[0] & disk[1]).sum() / (disk[0].sum() + disk[1].sum())
             assert overlap > 0.9
     same = views[Sample("image00", "none", 3)]
-    assert all(
-        torch.equal(one, two) for one, two in zip(same[:2], views[Sample("image00", "none", 3)][:2], strict=True)
-    )
+    assert all(torch.equal(one, two) for one, two in zip(same, views[Sample("image00", "none", 3)], strict=True))
 
 
-@slow
-@quiet
-def test_mean_teacher_teaches_resumes_and_is_reported(disks: Path, tmp_path: Path):
-    params = make_params(phase={"epochs": 3}, mean_teacher=teacher_params(start_epoch=1).model_dump(mode="json"))
-    taught = train(disks, tmp_path / "a", params)
-    plain = train(disks, tmp_path / "b", make_params(phase={"epochs": 3}))
-    assert taught.summary["n_mean_teacher"] == 3
-    assert all(0 <= row["train_consistency"] <= 1 for row in taught.history)
-    assert not torch.equal(*(next(iter(weights(one).values())) for one in (taught, plain)))
-
-    class StopError(Exception):
-        pass
-
-    def stop(number: int, *_) -> None:
-        if number == 3:
-            raise StopError
-
-    with pytest.raises(StopError):
-        train(disks, tmp_path / "c", params, on_epoch=stop)
-    resumed = train(disks, tmp_path / "c", params)
-    assert resumed.history == taught.history
-    assert all(torch.equal(value, weights(resumed)[key]) for key, value in weights(taught).items())
-
-
-def test_no_image_to_teach_is_an_error(disks: Path, tmp_path: Path):
-    import shutil
-
-    shutil.copytree(disks / "splits", tmp_path / "splits")
-    (tmp_path / "splits/unlabelled_fold1.csv").write_text("image_id\n")
-    params = make_params(mean_teacher=teacher_params().model_dump(mode="json"))
+def test_no_image_to_teach_is_an_error(disks: Layout, tmp_path: Path):
+    shutil.copytree(disks.splits, tmp_path / "data/splits")
+    (tmp_path / "data/splits/unlabelled_fold1.csv").write_text("image_id\n")
     with pytest.raises(DataError, match=r"no image without annotation.*images_per_step to 0"):
-        load_fold(tmp_path / "splits", disks / "images", disks / "masks", 1, None, params)
+        load(Layout(tmp_path), make_params(mean_teacher={"images_per_step": 2}))
 
 
 @pytest.fixture
@@ -167,15 +133,15 @@ def test_unusable_folders_are_named(maps: Path, tmp_path: Path):
         load_pseudo_labels(pseudo_params(maps), 1, ["free2"])
 
 
-@slow
-@quiet
-def test_pseudo_labels_join_the_pool(maps: Path, disks: Path, tmp_path: Path):
-    params = make_params(phase={"epochs": 1}, pseudo_labels=pseudo_params(maps).model_dump(mode="json"))
-    data = load_fold(disks / "splits", disks / "images", disks / "masks", 1, None, params)
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")
+def test_pseudo_labels_join_the_pool(maps: Path, disks: Layout, tmp_path: Path):
+    params = make_params(phase={"epochs": 1}, pseudo_labels={"folder": str(maps)})
+    data = load(disks, params)
     assert len(data.manifest) == 14 + 2
     assert "image00" in set(data.manifest["image_id"])  # once, with its own mask
-    assert data.digest != load_fold(disks / "splits", disks / "images", disks / "masks", 1, None, make_params()).digest
-    arrays = build_arrays(data.images, data.masks, data.image_ids, 96, tmp_path / "x", data.digest, data.pseudo)
+    assert data.digest != load(disks, make_params()).digest
+    arrays = build_arrays(data, 96, tmp_path / "x")
     assert (arrays.mask("free0") == data.pseudo.mask("free0")).all()
     assert not arrays.mask("free1").any()
     summary = train(disks, tmp_path, params).summary

@@ -1,33 +1,17 @@
 """Section model: architecture, encoder, weights and the options between them.
 
 What an architecture cannot take is refused here, so that it is told within a second and before anything is loaded;
-encoder names are checked by models.factory, which has to import the libraries that know them.
+encoder names are checked by networks.encoders, which has to import the libraries that know them.
 """
 
 from __future__ import annotations
 
-import difflib
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pneumoseg.config.section import Section
-
-Architecture = Literal[
-    "unet",
-    "unetplusplus",
-    "manet",
-    "linknet",
-    "fpn",
-    "pspnet",
-    "deeplabv3",
-    "deeplabv3plus",
-    "pan",
-    "upernet",
-    "segformer",
-    "dpt",
-]
-ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
+from pneumoseg.shared.registry import FAMILIES
 
 #: Auxiliary mask heads that a decoder of full depth 5 can bear; the others have no levels below their output.
 MOST_LEVELS = {"unet": 4, "unetplusplus": 4, "manet": 4, "linknet": 4, "fpn": 4, "upernet": 4, "pan": 3}
@@ -72,7 +56,7 @@ class ImageHeadParams(Section):
 class ModelParams(Section):
     """One network: an architecture of segmentation-models-pytorch, an encoder, and what is added to them."""
 
-    architecture: Architecture = "unet"
+    architecture: str = "unet"
     encoder: str = Field("resnet18", min_length=1)
     encoder_depth: int = Field(5, ge=3, le=5)
     encoder_image_px: int | None = Field(None, ge=32)
@@ -86,13 +70,10 @@ class ModelParams(Section):
     aspp: AsppParams = AsppParams()
     image_head: ImageHeadParams = ImageHeadParams()
 
-    @field_validator("architecture", mode="before")
+    @field_validator("architecture")
     @classmethod
-    def _architecture_exists(cls, value: object) -> object:
-        if isinstance(value, str) and value not in ARCHITECTURES:
-            close = difflib.get_close_matches(value, ARCHITECTURES, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"not an architecture; {hint}Known: {', '.join(ARCHITECTURES)}")
+    def _architecture_exists(cls, value: str) -> str:
+        FAMILIES.check(value)
         return value
 
     @property

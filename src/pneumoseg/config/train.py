@@ -13,7 +13,7 @@ from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
 
 #: What a validation after an epoch measures (training/validation.py), at the original size of each image.
 ValidationMetric = Literal[
-    "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "loss"
+    "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "auc", "loss"
 ]
 
 #: Weights of a phase: those of its best epoch, of its last, or averaged as train.averaging says.
