@@ -16,15 +16,18 @@ from benchmarks.loading import _write
 from pneumoseg.augment import Augmenter
 from pneumoseg.config import load_params
 from pneumoseg.networks.building import build_network
-from pneumoseg.networks.losses import build_loss
+from pneumoseg.networks.family import Batch
 from pneumoseg.networks.memory import checkpoint_activations
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.devices import autocast, choose_device, choose_precision
-from pneumoseg.train.arrays import build_arrays
-from pneumoseg.train.dataset import EpochLoader, TrainingImages
+from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
+from pneumoseg.train.dataset import TrainingSet
+from pneumoseg.train.fold_data import FoldData
+from pneumoseg.train.pseudo_labels import no_pseudo_labels
 from pneumoseg.train.sampling import Sample
 
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+Batches = Iterator[Batch]
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 
 
@@ -98,7 +101,7 @@ def _measure(encoder: str, variant: Variant, batch: int, on_gpu: bool) -> tuple[
     steps, warm, size_px = (60, 20, 512) if on_gpu else (8, 2, 256)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        ids = _write(root)
+        ids = _write(root / "data")
         make = _ours if variant.fast else _plain
         source = make(root, ids, size_px, steps + warm, batch, workers=8 if on_gpu else 0)
         return _train(encoder, "cuda" if on_gpu else "cpu", source, warm, variant)
@@ -113,26 +116,25 @@ def _train(encoder: str, device: str, source: Batches, warm: int, variant: Varia
         checkpoint_activations(network)
     model = torch.compile(network, dynamic=False) if variant.compiled else network
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-4, fused=(variant.fast and device == "cuda") or None)
-    loss = build_loss(params.train.loss)
+    objective = FAMILIES[params.model.architecture].objective(params.train.loss)
     if device == "cuda":
         torch.backends.cudnn.benchmark = variant.fast
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     began, images, waited, asked = time.perf_counter(), 0, 0.0, time.perf_counter()
-    for number, (image, mask) in enumerate(source):
+    for number, batch_of in enumerate(source):
         if number == warm:
             _wait(device)
             began, images, waited = time.perf_counter(), 0, 0.0
         elif number > warm:
             waited += time.perf_counter() - asked
-        pixels = normalise(image.to(device, non_blocking=True), network).contiguous(memory_format=layout)
+        pixels = normalise(batch_of.images.to(device, non_blocking=True), network).contiguous(memory_format=layout)
         with autocast(device, precision):  # type: ignore[arg-type]
-            output = model(pixels)
-        target = mask.to(device, non_blocking=True).unsqueeze(1).float() / 255
-        loss(output, target)["loss"].backward()
+            terms, _ = objective(model, pixels, batch_of.truth(device))
+        terms["loss"].backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        images += len(image)
+        images += len(batch_of.ids)
         asked = time.perf_counter()
     _wait(device)
     spent = time.perf_counter() - began
@@ -151,19 +153,19 @@ def _plain(root: Path, ids: list[str], size_px: int, steps: int, batch: int, wor
         names = [ids[(step * batch + index) % len(ids)] for index in range(batch)]
         parts = []
         for folder in ("images", "masks"):
-            read = [cv2.imread(str(root / folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE) for name in names]
+            read = [cv2.imread(str(root / "data" / folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE) for name in names]
             parts.append(torch.from_numpy(np.stack([cv2.resize(image, (size_px, size_px)) for image in read])))
-        yield parts[0], parts[1]
+        images, masks = parts
+        yield Batch(images, masks, masks.flatten(1).amax(1) > 0, torch.ones(batch, dtype=torch.bool), names)
 
 
 def _ours(root: Path, ids: list[str], size_px: int, steps: int, batch: int, workers: int) -> Batches:
-    params = load_params(PARAMS)
-    arrays = build_arrays(root / "images", root / "masks", ids, size_px, root / "arrays", "benchmark")
-    loader = EpochLoader(TrainingImages(arrays, Augmenter(params.augment), None), workers, pin_memory=workers > 0)
+    nothing = no_pseudo_labels()
+    data = FoldData(Layout(root), 0, nothing.rows, tuple(ids), (), frozenset(), nothing, "benchmark")
+    images = TrainingSet(data, Augmenter(load_params(PARAMS).augment), root / "arrays", workers, workers > 0)
     groups = [
         [Sample(ids[(step * batch + index) % len(ids)], "horizontal_flip", step * batch + index)
          for index in range(batch)]
         for step in range(steps)
     ]  # fmt: skip
-    for image, mask, _ in loader.epoch(groups):
-        yield image, mask
+    yield from images.labelled(images.arrays(size_px), None).epoch(groups)

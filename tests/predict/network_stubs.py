@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pneumoseg.config import load_params
-from pneumoseg.networks.network import Output
+from pneumoseg.networks.families.segmentation.assembly import Output
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.predict.runner import TrainedNetwork, model_folders
 from pneumoseg.shared.files import write_png
@@ -40,6 +40,9 @@ class Constant(nn.Module):
             self.seen_px.append(side)
         halves = self.logits.repeat_interleave(side // 2).expand(count, 1, side, side)
         return Output(halves, (), None if self.head is None else torch.full((count,), self.head))
+
+    def misfit(self, output: Output, size_px: int) -> str:
+        return ""
 
 
 def _logit(probability: float) -> float:
