@@ -15,8 +15,11 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config import load_params
 from pneumoseg.networks.preparation import resize_image, resize_mask
 from pneumoseg.shared.files import read_png, write_png
+from pneumoseg.shared.layout import Layout
 from pneumoseg.train.arrays import build_arrays
 from pneumoseg.train.dataset import EpochLoader, TrainingImages
+from pneumoseg.train.fold_data import FoldData
+from pneumoseg.train.pseudo_labels import no_pseudo_labels
 from pneumoseg.train.sampling import Sample
 
 IMAGES, SIDE_PX, SIZE_PX, BATCH, ROUNDS = 24, 1024, 512, 8, 4
@@ -34,15 +37,21 @@ def main() -> str:
         cv2.setNumThreads(threads)
 
 
+def fold_of(root: Path, ids: list[str]) -> FoldData:
+    """The images of _write as a fold."""
+    nothing = no_pseudo_labels()
+    return FoldData(Layout(root), 0, nothing.rows, tuple(ids), (), frozenset(), nothing, "benchmark")
+
+
 def _table(root: Path, augmenter: Augmenter, recipes: list[str]) -> str:
     ids = _write(root)
     began = time.perf_counter()
-    arrays = build_arrays(root / "images", root / "masks", ids, SIZE_PX, root / "arrays", "benchmark")
+    arrays = build_arrays(fold_of(root, ids), SIZE_PX, root / "arrays")
     built = time.perf_counter() - began
     samples = [
         Sample(ids[number % IMAGES], recipes[number % len(recipes)], number) for number in range(IMAGES * ROUNDS)
     ]
-    dataset = TrainingImages(arrays, augmenter, None)
+    dataset = TrainingImages(arrays, augmenter, None, frozenset())
     read = _seconds(lambda sample: (arrays.image(sample.image_id) + 0, arrays.mask(sample.image_id) + 0), samples)
     both = _seconds(dataset.__getitem__, samples)
     batches = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
@@ -50,8 +59,8 @@ def _table(root: Path, augmenter: Augmenter, recipes: list[str]) -> str:
     collate = _seconds(lambda _: torch.utils.data.default_collate(items), batches) * len(batches) / len(samples)
     png = _seconds(
         lambda sample: (
-            resize_image(read_png(root / "images" / f"{sample.image_id}.png"), SIZE_PX),
-            resize_mask(read_png(root / "masks" / f"{sample.image_id}.png"), SIZE_PX),
+            resize_image(read_png(root / "data/images" / f"{sample.image_id}.png"), SIZE_PX),
+            resize_mask(read_png(root / "data/masks" / f"{sample.image_id}.png"), SIZE_PX),
         ),
         samples,
     )
@@ -90,6 +99,6 @@ def _write(root: Path) -> list[str]:
     for image_id in ids:
         smooth = cv2.resize(chooser.normal(120, 50, (32, 32)), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
         noise = chooser.normal(0, 4, (SIDE_PX, SIDE_PX))
-        write_png(root / "images" / f"{image_id}.png", (smooth + noise).clip(0, 255).astype(np.uint8))
-        write_png(root / "masks" / f"{image_id}.png", np.where(smooth > 170, 255, 0).astype(np.uint8))
+        write_png(root / "data/images" / f"{image_id}.png", (smooth + noise).clip(0, 255).astype(np.uint8))
+        write_png(root / "data/masks" / f"{image_id}.png", np.where(smooth > 170, 255, 0).astype(np.uint8))
     return ids

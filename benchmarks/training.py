@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.loading import _write
+from benchmarks.loading import _write, fold_of
 from pneumoseg.augment import Augmenter
 from pneumoseg.config import load_params
 from pneumoseg.networks.building import build_network
@@ -20,11 +20,8 @@ from pneumoseg.networks.family import Batch
 from pneumoseg.networks.memory import checkpoint_activations
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.devices import autocast, choose_device, choose_precision
-from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.train.dataset import TrainingSet
-from pneumoseg.train.fold_data import FoldData
-from pneumoseg.train.pseudo_labels import no_pseudo_labels
 from pneumoseg.train.sampling import Sample
 
 Batches = Iterator[Batch]
@@ -101,7 +98,7 @@ def _measure(encoder: str, variant: Variant, batch: int, on_gpu: bool) -> tuple[
     steps, warm, size_px = (60, 20, 512) if on_gpu else (8, 2, 256)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        ids = _write(root / "data")
+        ids = _write(root)
         make = _ours if variant.fast else _plain
         source = make(root, ids, size_px, steps + warm, batch, workers=8 if on_gpu else 0)
         return _train(encoder, "cuda" if on_gpu else "cpu", source, warm, variant)
@@ -160,8 +157,7 @@ def _plain(root: Path, ids: list[str], size_px: int, steps: int, batch: int, wor
 
 
 def _ours(root: Path, ids: list[str], size_px: int, steps: int, batch: int, workers: int) -> Batches:
-    nothing = no_pseudo_labels()
-    data = FoldData(Layout(root), 0, nothing.rows, tuple(ids), (), frozenset(), nothing, "benchmark")
+    data = fold_of(root, ids)
     images = TrainingSet(data, Augmenter(load_params(PARAMS).augment), root / "arrays", workers, workers > 0)
     groups = [
         [Sample(ids[(step * batch + index) % len(ids)], "horizontal_flip", step * batch + index)

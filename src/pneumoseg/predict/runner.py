@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumoseg.networks.family import Family, Prediction
-from pneumoseg.networks.network import Network as Trained
-from pneumoseg.networks.network import check_size
+from pneumoseg.networks.network import Network, check_size
 from pneumoseg.networks.preparation import normalise, resize_image
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.networks.storage import load_model
@@ -35,7 +34,7 @@ View = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 class TrainedNetwork:
     """One trained network, in evaluation mode, and what was written beside its weights."""
 
-    model: Trained
+    model: Network
     spec: ModelSpec
 
     @property
@@ -191,7 +190,7 @@ class Runner:
             head = None if head is None or mirrored_head is None else (head + mirrored_head) / 2
         return maps.cpu().numpy(), None if head is None else head.cpu().numpy()
 
-    def _forward(self, network: Network, batch: Tensor) -> Prediction:
+    def _forward(self, network: TrainedNetwork, batch: Tensor) -> Prediction:
         pixels = normalise(batch, network.model)
         with autocast(self.device, self.precision):
             output = network.model(pixels)
