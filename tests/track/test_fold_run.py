@@ -218,10 +218,12 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
         "dice_all": 0.8125,
         "dice_pos": 0.5,
         "n": 16,
-        "by_size/large/dice_pos": 0.75,
+        "subgroups/lesion_size large/dice_pos": 0.75,
         "thresholds/threshold": 0.375,
     }
     assert expected.items() <= row.data.metrics.items()
+    assert {"auc", "subgroups/lesion_size small/dice_pos"}.isdisjoint(row.data.metrics)
+    assert row.data.tags["notes"] == "phantom: phantom data\nno_map: no map: no Dice"
     assert row.info.status == "FINISHED"
     assert len(curve(tmp_path, params, row, "dice_all")) == 1
     assert artifacts(tmp_path, params, row) == {

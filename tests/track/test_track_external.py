@@ -1,6 +1,5 @@
 """External sets in MLflow: their figures on the configuration's row, and which stages of dvc.lock are today's."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from pneumoseg.track.evidence import record_external
 from pneumoseg.track.provenance import current_stages
 from pneumoseg.track.rows import open_row
 from pneumoseg.track.store import Store, open_store
-from tests.track.tracking_files import edit_params, make_project, make_repository
+from tests.track.tracking_files import edit_params, figures, make_project, make_repository
 
 
 @pytest.fixture
@@ -27,8 +26,8 @@ def params(tmp_path: Path) -> Params:
 def write_figures(root: Path, name: str, dice: float) -> None:
     folder = root / "metrics/external" / name
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"dice_all": dice, "auc": None, "overlap": {"images": 2, "by": {"id": 2}}, "notes": ["x"]}
-    (folder / "figures.json").write_text(json.dumps(figures))
+    overlap = {"images": 2, "by": {"id": 2}, "with": {"test": 2}}
+    (folder / "figures.json").write_text(figures(dice, overlap=overlap))
 
 
 def opened(root: Path, params: Params) -> tuple[Store, Configuration, str]:
@@ -46,14 +45,11 @@ def test_figures_stand_on_the_row_once(tmp_path: Path, params: Params) -> None:
         write_figures(tmp_path, name, dice)
     assert record_external(store, configuration, row)
     run = store.client.get_run(row)
-    assert {name: value for name, value in run.data.metrics.items() if name.startswith("external/")} == {
-        "external/a-1/dice_all": 0.5,
-        "external/a-1/overlap/images": 2,
-        "external/a-1/overlap/by/id": 2,
-        "external/b/dice_all": 0.25,
-        "external/b/overlap/images": 2,
-        "external/b/overlap/by/id": 2,
-    }
+    of_one = {"n": 16, "dice_pos": 0.5, "overlap/images": 2, "overlap/by/id": 2, "overlap/with/test": 2}
+    expected = {f"external/{name}/{key}": value for name in ("a-1", "b") for key, value in of_one.items()}
+    expected |= {"external/a-1/dice_all": 0.5, "external/b/dice_all": 0.25}
+    assert expected.items() <= run.data.metrics.items()
+    assert not any(name.startswith("external/left-over") or name.endswith("/auc") for name in run.data.metrics)
     assert run.data.params["evaluate.external.b.root"] == "/x/b"
     kept = {item.path for item in store.client.list_artifacts(row, "metrics/external")}
     assert kept == {"metrics/external/a-1", "metrics/external/b"}

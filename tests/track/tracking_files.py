@@ -104,14 +104,31 @@ if stage == "predict":
 if stage == "tune":
     write("metrics/thresholds.json", json.dumps({"rule": "single", "threshold": 0.375}))
 if stage == "evaluate":
-    write("metrics/test.json", json.dumps({"dice_all": 0.8125, "dice_pos": 0.5, "n": 16,
-        "by_size": {"small": {"dice_pos": None}, "large": {"dice_pos": 0.75}}}))
+    write("metrics/test.json", TEST)
     write("metrics/test_cases.csv", "image_id,dice\\nb,0.5\\n")
     write("metrics/plots/roc.csv", "x,y\\n0,1\\n")
     write("data/submission.csv", "ImageId,EncodedPixels\\n")
 if stage == "report":
     write("data/report/index.html", "<p>phantom data</p>")
 """
+
+
+def figures(dice_all: float, **more: object) -> str:
+    """The text of a metrics/test.json with few figures."""
+    margin = {"difference": None, "interval": [None, None], "verdict": "unknown"}
+    group = {"by": "lesion_size", "n": 8, "positives": 8, "patients": 5}
+    figures = {
+        "dice_all": dice_all,
+        "dice_pos": 0.5,
+        "auc": None,
+        "n": 16,
+        "beats_all_empty": margin,
+        "beats_plain_05": margin,
+        "plain_05": {},
+        "subgroups": [{**group, "group": "small", "dice_pos": None}, {**group, "group": "large", "dice_pos": 0.75}],
+        "notes": [{"code": "phantom", "text": "phantom data"}, {"code": "no_map", "text": "no map: no Dice"}],
+    }
+    return json.dumps(figures | more)
 
 
 def make_project(root: Path, *, outputs: bool = True) -> Params:
@@ -131,7 +148,7 @@ def _project(outputs: bool) -> tuple[dict[Path, bytes], Params]:
         shutil.copy(REPO / "params.yaml", root / "params.yaml")
         params = edit_params(root, split={"folds": 4, "train_folds": [0]}, tracking={"uri": None, "log_model": False})
         code = {name: f"# {name}\n" for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py")}
-        texts = {"dvc.yaml": DVC_YAML, "stages/make.py": MAKE}
+        texts = {"dvc.yaml": DVC_YAML, "stages/make.py": f"TEST = {figures(0.8125)!r}\n{MAKE}"}
         for name, text in (texts | {f"src/pneumoseg/{name}": text for name, text in code.items()}).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)

@@ -10,20 +10,18 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from pneumoseg import __version__
 from pneumoseg.shared.errors import PneumosegError
 
-#: Subcommand → module with ``register(subparsers)`` and ``run(args) -> int``. Registering must be quick: what takes
-#: seconds to import (MLflow, DVC, torch) is imported in ``run``.
-COMMANDS = {
-    "compare": "pneumoseg.commands.compare",
-    "params": "pneumoseg.commands.params",
-    "recipe": "pneumoseg.commands.recipe",
-    "score": "pneumoseg.commands.score",
-    "track": "pneumoseg.commands.track",
-    "ui": "pneumoseg.commands.ui",
-}
+#: Modules beside this one, each with ``register(subparsers)`` and ``run(args) -> int``. Registering must be quick: what
+#: takes seconds to import (MLflow, DVC, torch) is imported in ``run``.
+COMMANDS = ("compare", "params", "recipe", "score", "track", "ui")
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"pneumoseg.commands.{command}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pneumoseg", description="Pneumothorax segmentation on chest radiographs.")
     parser.add_argument("--version", action="version", version=f"pneumoseg {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS.values():
-        importlib.import_module(module).register(subparsers)
+    for command in COMMANDS:
+        _module(command).register(subparsers)
     return parser
 
 
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     args = build_parser().parse_args(argv)
     try:
-        code: int = importlib.import_module(COMMANDS[args.command]).run(args)
+        code: int = _module(args.command).run(args)
     except PneumosegError as error:
         sys.stderr.write(f"pneumoseg {args.command}: {error}\n")
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoseg.config import Params
+from pneumoseg.evaluate.result import TestResult
 from pneumoseg.shared.errors import PneumosegError
 from pneumoseg.shared.files import digest_files, read_json
 from pneumoseg.shared.layout import Layout
@@ -45,20 +46,22 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
         with_model: log the model too, from data/models/.
 
     Raises:
-        DataError: metrics/test.json or the run.json of a trained fold is missing.
+        DataError: metrics/test.json or the run.json of a trained fold is missing or not readable.
     """
     layout, folds = configuration.layout, configuration.params.split.train_folds
     log_training(store, row, {fold: str(read_json(_model(layout, fold) / "run.json")["train_key"]) for fold in folds})
     figures = [path for path in (layout.test, layout.thresholds, layout.test_cases) if path.is_file()]
     changed = _unless_there(store, row, "test", figures, layout.root)
     if changed:
-        metrics = flat_metrics(read_json(layout.test))
+        result = TestResult.read(layout.test)
+        metrics = flat_metrics(result.model_dump(by_alias=True))
+        notes = "\n".join(f"{note.code}: {note.text}" for note in result.notes)
         if layout.thresholds.is_file():
             metrics |= flat_metrics({"thresholds": read_json(layout.thresholds)})
         others = (layout.plots, layout.root / "params.yaml", layout.submission)
         curves = (layout.training / f"fold{fold}.csv" for fold in folds)
         _log_artifacts(store, row, layout, (*figures, *others, *curves))
-        store.log(row, metrics=metrics, tags=changed)
+        store.log(row, metrics=metrics, tags={**changed, "notes": notes or "none"})
     if with_model:
         weights = [path for fold in folds for path in _files(_model(layout, fold))]
         model = _unless_there(store, row, "model", weights, layout.root)
@@ -75,7 +78,7 @@ def record_external(store: Store, configuration: Configuration, row: str) -> boo
     """
     layout = configuration.layout
     sites = {name: layout.external(name) for name in sorted(configuration.params.evaluate.external)}
-    figures = {name: read_json(site.test) for name, site in sites.items()}
+    figures = {name: TestResult.read(site.test).model_dump(by_alias=True) for name, site in sites.items()}
     files = [path for site in sites.values() for path in _files(site.metrics)]
     changed = _unless_there(store, row, "external", files, layout.metrics / "external") if sites else {}
     if changed:
