@@ -204,15 +204,10 @@ def _steps(*steps: object) -> tuple[StepParams, ...]:
     return tuple(map(StepParams.model_validate, steps))
 
 
-#: The named augmentations of the reference project, mixed families, destructive ones, and one for every image.
-RECIPES = {
-    "horizontal_flip": _steps("horizontal_flip"),
-    "brightness_contrast": _steps("brightness_contrast"),
-    "gamma": _steps("gamma"),
-    "clahe": _steps("clahe"),
-    "optical_distortion": _steps("optical_distortion"),
-    "shift_scale_rotate": _steps("shift_scale_rotate"),
-    "gaussian_noise": _steps("gaussian_noise"),
+#: The named augmentations of the reference project: pure ones, and mixed families.
+REFERENCE = {
+    **{name: _steps(name) for name in ("horizontal_flip", "brightness_contrast", "gamma", "clahe")},
+    **{name: _steps(name) for name in ("optical_distortion", "shift_scale_rotate", "gaussian_noise")},
     "flip_brightness_one_of": _steps(
         "horizontal_flip",
         "brightness_contrast",
@@ -225,6 +220,10 @@ RECIPES = {
     "affine_one_of": _steps(
         "shift_scale_rotate", {"one_of": ["gamma", "horizontal_flip", "gaussian_noise", "optical_distortion"]}
     ),
+}
+#: With destructive ones, and one for every image.
+RECIPES = {
+    **REFERENCE,
     **{name: _steps(name) for name in ("motion_blur", "elastic", "grid_distortion", "coarse_dropout")},
     "flip_affine_half": _steps(
         {"transform": "horizontal_flip", "probability": 0.5}, {"transform": "shift_scale_rotate", "probability": 0.5}

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SerializationInfo, field_serializer, model_validator
 
-from pneumoseg.config.augment import NONE, RECIPES, AugmentParams
+from pneumoseg.config.augment import NONE, REFERENCE, AugmentParams
 from pneumoseg.config.section import Section
 
 
@@ -34,7 +34,7 @@ class SplitParams(Section):
     area_bins: int = Field(4, ge=1, le=20)
     positive_share: float | None = Field(0.5, gt=0, lt=1)
     augmentations: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_weights)] = dict.fromkeys(
-        list(RECIPES)[:13], 1.0
+        REFERENCE, 1.0
     )
     augment_negatives: bool = True
     materialize: bool = False
