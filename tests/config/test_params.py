@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
+from ruamel.yaml import YAML
 
 from pneumoseg.config import Params, load_params, parse_params, read_yaml
 from pneumoseg.config.flat import merge, same
@@ -30,8 +31,11 @@ def test_defaults_are_those_of_params_yaml():
     assert parse_params(Params().model_dump(mode="json")) == Params() == parse_params({})
 
 
-def test_a_complete_file_is_not_called_old(caplog: pytest.LogCaptureFixture):
+def test_a_complete_file_is_not_called_old(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     load_params(ROOT / "params.yaml")
+    content = with_values(evaluate={"external": {"b": {"root": "/b", "annotations": "b.csv"}}})
+    YAML().dump(content, tmp_path / "params.yaml")
+    assert "b" in load_params(tmp_path / "params.yaml").evaluate.external
     assert caplog.text == ""
 
 

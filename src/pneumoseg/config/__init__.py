@@ -105,7 +105,12 @@ def read_yaml(path: Path) -> Any:
 
 
 def age(content: Mapping[str, Any], params: Params) -> list[str]:
-    """What tells that a file is older than this version: keys that came later, and keys that are no more."""
-    whole = params.written()
-    lacks = [f"no {key}, which counts as {inline(value):.60}" for key, value in leaves(lacking(content, whole))]
-    return lacks + [f"{key}, which is called otherwise now or gone" for key, _ in leaves(lacking(whole, content))]
+    """What tells that a file is older than this version: keys that came later, and keys that are no more.
+
+    What has names of its own, such as an external set, may leave keys out at any time.
+    """
+    whole, fixed = params.written(), dict(leaves(Params().written()))
+    new = [(key, value) for key, value in leaves(lacking(content, whole)) if key in fixed]
+    return [f"no {key}, which counts as {inline(value):.60}" for key, value in new] + [
+        f"{key}, which is called otherwise now or gone" for key, _ in leaves(lacking(whole, content))
+    ]
