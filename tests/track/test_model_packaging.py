@@ -67,9 +67,11 @@ def test_requirements_are_exact_versions_without_a_build() -> None:
     assert all(re.fullmatch(r"[\w.-]+==\d[\w.]*", line) for line in requirements())
 
 
-def test_the_signature_leaves_number_and_size_of_images_open() -> None:
-    assert json.loads(signature().to_dict()["inputs"])[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, -1]}
-    assert json.loads(signature().to_dict()["outputs"])[0]["tensor-spec"] == {"dtype": "float32", "shape": [-1, -1, -1]}
+@pytest.mark.parametrize(("maps", "shape"), [(True, [-1, -1, -1]), (False, [-1])])
+def test_the_signature_leaves_number_and_size_of_images_open(maps: bool, shape: list[int]) -> None:
+    found = signature(maps=maps).to_dict()
+    assert json.loads(found["inputs"])[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, -1]}
+    assert json.loads(found["outputs"])[0]["tensor-spec"] == {"dtype": "float32", "shape": shape}
 
 
 @pytest.mark.long

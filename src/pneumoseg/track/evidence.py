@@ -65,7 +65,7 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
     if with_model:
         weights = [path for fold in folds for path in _files(_model(layout, fold))]
         model = _unless_there(store, row, "model", weights, layout.root)
-        if model and log_model(store, row, layout, folds, _decision(layout)):
+        if model and log_model(store, row, configuration, _decision(layout)):
             store.log(row, tags=model)
     return bool(changed)
 

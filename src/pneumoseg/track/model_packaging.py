@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
+from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.store import Store
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,16 @@ DISTRIBUTIONS = (
 QUIET = ("mlflow.models.model", "mlflow.pyfunc", "mlflow.utils.environment")
 
 
-def signature() -> ModelSignature:
-    """Images (N, H, W) uint8 → probability maps (N, H, W) float32 in [0, 1], at the size of the images."""
+def signature(*, maps: bool) -> ModelSignature:
+    """What goes in and what comes out, in [0, 1].
+
+    Args:
+        maps: images (N, H, W) uint8 → probability maps (N, H, W) float32 at their size; else → probabilities (N,).
+    """
     # Without names: an input with one would reach the model as a dictionary.
     images = TensorSpec(np.dtype(np.uint8), (-1, -1, -1))
-    maps = TensorSpec(np.dtype(np.float32), (-1, -1, -1))
-    return ModelSignature(Schema([images]), Schema([maps]))
+    answers = TensorSpec(np.dtype(np.float32), (-1, -1, -1) if maps else (-1,))
+    return ModelSignature(Schema([images]), Schema([answers]))
 
 
 def requirements() -> list[str]:
@@ -56,16 +61,16 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in DISTRIBUTIONS]
 
 
-def log_model(store: Store, row: str, layout: Layout, folds: Sequence[int], metadata: dict[str, Any]) -> bool:
+def log_model(store: Store, row: str, configuration: Configuration, metadata: dict[str, Any]) -> bool:
     """Log the mean of the folds' networks as a pyfunc model of a run; False where no code lies here to go with it.
 
     Args:
         store: the store.
         row: run id.
-        layout: of the main set, with data/models/fold<k>/ and src/pneumoseg/.
-        folds: which.
+        configuration: whose ``root`` holds data/models/fold<k>/ and src/pneumoseg/.
         metadata: goes into the MLmodel file.
     """
+    layout, params = configuration.layout, configuration.params
     package = layout.root / "src/pneumoseg"
     served = package / "track/served_model.py"
     if not served.is_file():
@@ -75,10 +80,10 @@ def log_model(store: Store, row: str, layout: Layout, folds: Sequence[int], meta
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(served),
-            artifacts={f"fold{fold}": str(layout.models / f"fold{fold}") for fold in folds},
+            artifacts={f"fold{fold}": str(layout.models / f"fold{fold}") for fold in params.split.train_folds},
             code_paths=[str(package)],
             pip_requirements=requirements(),
-            signature=signature(),
+            signature=signature(maps=FAMILIES[params.model.architecture].gives_map),
             metadata=metadata,
             model_config={"device": "cpu"},
         )
