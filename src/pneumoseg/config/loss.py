@@ -23,20 +23,26 @@ class TermParams(Section):
 TERMS: Registry[type[TermParams]] = Registry("train.loss", "pneumoseg.config")
 
 
-class DiceParams(TermParams):
-    """Soft Dice loss."""
+class OverlapParams(TermParams):
+    """A term that compares areas, of the batch as one image or of each image."""
 
-    weight: float = Field(1.0, ge=0)
-    pooled: bool = True
+    pooled: bool = False
     images: Literal["all", "positives"] = "all"
     smooth: float = Field(1.0, gt=0)
-    squared: bool = False
 
     @model_validator(mode="after")
     def _pooled_has_no_choice_of_images(self) -> Self:
         if self.pooled and self.images == "positives":
             raise ValueError("pooled = true takes the batch as one image, so images must be all; got positives")
         return self
+
+
+class DiceParams(OverlapParams):
+    """Soft Dice loss."""
+
+    weight: float = Field(1.0, ge=0)
+    pooled: bool = True
+    squared: bool = False
 
 
 class BceParams(TermParams):
@@ -58,12 +64,9 @@ class LovaszParams(TermParams):
     images: Literal["all", "positives"] = "all"
 
 
-class TverskyParams(TermParams):
+class TverskyParams(OverlapParams):
     """Tversky loss: alpha weighs false positives, beta false negatives."""
 
-    pooled: bool = False
-    images: Literal["all", "positives"] = "all"
-    smooth: float = Field(1.0, gt=0)
     alpha: float = Field(0.3, ge=0)
     beta: float = Field(0.7, ge=0)
 
@@ -71,8 +74,6 @@ class TverskyParams(TermParams):
     def _something_is_penalised(self) -> Self:
         if self.alpha + self.beta == 0:
             raise ValueError("alpha = beta = 0 penalises nothing; give one of them a value above 0")
-        if self.pooled and self.images == "positives":
-            raise ValueError("pooled = true takes the batch as one image, so images must be all; got positives")
         return self
 
 
