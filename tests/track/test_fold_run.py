@@ -1,7 +1,6 @@
 """A training followed live: one row, nested runs, curves, what a broken run and a broken store leave."""
 
 import contextlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pneumoseg.config import Params
 from pneumoseg.shared.layout import Layout
 from pneumoseg.track import fold_run, record_report, record_test
 from pneumoseg.track.store import Store, open_store
-from tests.track.tracking_files import edit_params, make_project, make_repository, train_key_of
+from tests.track.tracking_files import edit_params, figures, make_project, make_repository, train_key_of
 
 
 @pytest.fixture
@@ -230,10 +229,13 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
         "metrics/test.json", "metrics/test_cases.csv", "metrics/thresholds.json", "metrics/plots/roc.csv",
         "metrics/train/fold0.csv", "params.yaml", "submission.csv", "report/index.html",
     }  # fmt: skip
-    test = json.loads((tmp_path / "metrics/test.json").read_text())
-    (tmp_path / "metrics/test.json").write_text(json.dumps(test | {"dice_all": 0.875}))
+    # Whatever figure the list of test figures gains stands on the row; one that cannot be had does not.
+    (tmp_path / "metrics/test.json").write_text(figures(0.875, toy=0.25, dice_pos=None, notes=[]))
     record_test(Layout(tmp_path), params)
-    assert top_rows(tmp_path, params)[0].data.metrics["dice_all"] == 0.875
+    (row,) = top_rows(tmp_path, params)
+    assert {"dice_all": 0.875, "toy": 0.25}.items() <= row.data.metrics.items()
+    assert curve(tmp_path, params, row, "dice_pos") == [(0, 0.5)]
+    assert row.data.tags["notes"] == "none"
 
 
 def test_a_reused_training_gives_another_configuration_a_row_of_its_own(tmp_path: Path, params: Params) -> None:
