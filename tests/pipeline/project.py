@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -100,6 +101,10 @@ class Project:
 
     def dvc(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run("dvc", *arguments, check=check, **environment)
+
+    def changed(self) -> set[str]:
+        """The stages that the next ``dvc repro`` would run for what they depend on themselves."""
+        return set(json.loads(self.dvc("status", "--json").stdout))
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout

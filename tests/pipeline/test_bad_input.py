@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.pipeline]
 Fresh = Callable[[dict[str, Any]], Project]
 
 
-def fails(project: Project, stage: str) -> str:
+def fails(project: Project, stage: str, *arguments: str) -> str:
     """Run a stage that must end with a message, not with a traceback."""
-    code, told = project.stage(stage)
+    code, told = project.stage(stage, *arguments)
     assert code == 1, told
     return told
 
@@ -81,6 +81,7 @@ def test_rle_past_the_image_is_a_row_and_no_negative(own_data: Project):
     image_id = lines[victim].split(",")[0].strip()
     lines[victim] = f"{image_id}, 10 99999999"
     table(own_data).write_text("\n".join(lines) + "\n")
+    own_data.set_params({"masks.max_rejected_fraction": 0.1})
     assert own_data.stage("masks")[0] == 0
     rows = rejected(own_data, "data/rejected_annotations.csv")
     assert [row["image_id"] for row in rows] == [image_id] or {row["image_id"] for row in rows} == {image_id}
@@ -97,7 +98,6 @@ def test_rle_past_the_image_is_a_row_and_no_negative(own_data: Project):
         ({"train.lr": "fast"}, ["train.lr", "fast"]),
         ({"train.batch_size": 0}, ["train.batch_size", "0"]),
         ({"split.train_folds": [7]}, ["train_folds", "7"]),
-        ({"model.encoder": "efficientnet-b44"}, ["model.encoder", "efficientnet-b4"]),
     ],
 )
 def test_wrong_parameters_stop_the_first_stage(fresh: Fresh, values: dict[str, Any], told: list[str]):
@@ -106,6 +106,13 @@ def test_wrong_parameters_stop_the_first_stage(fresh: Fresh, values: dict[str, A
     output = fails(project, "phantom")
     assert all(part in output for part in told), output
     assert not (project.root / "data/phantom").exists()
+
+
+def test_unknown_encoder_names_the_nearest(project: Project):
+    project.set_params({"model.encoder": "efficientnet-b44"})
+    output = fails(project, "train", "--fold", "0")
+    assert "model.encoder" in output
+    assert "efficientnet-b4" in output
 
 
 def test_repro_of_wrong_parameters_ends_with_the_message_and_no_traceback(fresh: Fresh):

@@ -15,10 +15,6 @@ pytestmark = [pytest.mark.pipeline]
 Fresh = Callable[[dict[str, Any]], Project]
 
 
-def changed_stages(project: Project) -> set[str]:
-    return set(json.loads(project.dvc("status", "--json").stdout))
-
-
 def test_every_output_of_the_design_is_there(reproduced: Project):
     expected = [
         "data/phantom/train-rle.csv", "data/metadata.csv", "data/rejected.csv", "data/annotations.csv",
@@ -61,26 +57,6 @@ def test_repro_again_does_nothing_and_leaves_git_clean(project: Project):
     assert project.git("status", "--porcelain") == ""
 
 
-def test_evaluation_and_report_code_and_parameters_never_retrain(project: Project):
-    for name in ("report/report_page.py", "evaluate/measuring.py", "track/rows.py"):
-        with (project.root / "src/pneumoseg" / name).open("a") as file:
-            file.write("\n# edited\n")
-    section = project.root / "src/pneumoseg/config/report.py"
-    section.write_text(section.read_text() + "\n    another_parameter: int\n")
-    with_parameter = (
-        (project.root / "params.yaml").read_text().replace("\nreport:\n", "\nreport:\n  another_parameter: 1\n")
-    )
-    (project.root / "params.yaml").write_text(with_parameter)
-    changed = changed_stages(project)
-    assert {"tune", "evaluate", "report"} <= changed
-    assert not any(name.startswith(("phantom", "extract", "masks", "split", "train", "predict")) for name in changed)
-
-
-def test_runtime_and_tracking_change_no_stage(project: Project):
-    project.set_params({"runtime.workers": 1, "runtime.device": "cpu"})
-    assert changed_stages(project) == set()
-
-
 @pytest.mark.long
 def test_two_clean_runs_give_the_same_lock(reproduced: Project, fresh: Fresh):
     """No random or timed value is an output: not in a second run, nor with another number of workers."""
@@ -108,7 +84,7 @@ def test_dropping_a_fold_leaves_no_stale_model(project: Project):
     assert models
     project.git("checkout", "--", "dvc.lock")
     project.dvc("checkout", "--force")
-    assert changed_stages(project) == set()
+    assert project.changed() == set()
 
 
 def test_phantoms_say_so(reproduced: Project):
