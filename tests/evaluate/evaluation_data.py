@@ -40,8 +40,13 @@ def make_project(
     skill: float = 0.8,
     seed: int = 0,
     phantom: int = 1,
+    maps: bool = True,
+    masks_known: bool = True,
 ) -> Layout:
-    """Write a project: two folds (the first one predicted), a test set, unlabelled images; two images a patient."""
+    """Write a project: two folds (the first one predicted), a test set, unlabelled images; two images a patient.
+
+    Without ``masks_known`` every second positive image is known by its label alone.
+    """
     project = Layout(root)
     rng = np.random.default_rng(seed)
     rows, columns = size
@@ -58,6 +63,8 @@ def make_project(
         if fold and rng.random() < prevalence:
             for _ in range(int(rng.integers(1, 3))):
                 truth |= ellipse(rng, rows, columns)
+        known_mask = masks_known or index % 2 == 0 or not truth.any()
+        if truth.any() and known_mask:
             write_png(project.masks / f"{image_id}.png", truth.astype(np.uint8) * 255)
         levels = made_up_map(rng, truth, skill)
         known = index % 5 > 0  # spacing
@@ -80,6 +87,7 @@ def make_project(
                 "image_id": image_id,
                 "annotated": int(bool(fold)),
                 "pneumothorax": int(truth.any()) if fold else pd.NA,
+                "mask_known": int(known_mask) if fold else pd.NA,
                 "area_px": int(truth.sum()),
             }
         )
@@ -87,7 +95,8 @@ def make_project(
             tables["folds"].append({"image_id": image_id, "patient": patient, "fold": fold})
         which = {"0": "validation", "test": "test", "": "unlabelled"}.get(fold)
         if which:
-            write_png(project.predictions / which / f"{image_id}.png", levels)
+            if maps:
+                write_png(project.predictions / which / f"{image_id}.png", levels)
             tables["predicted"].append(
                 {"image_id": image_id, "set": which, "fold": fold, "probability": round(float(levels.max()) / 255, 6)}
             )

@@ -159,7 +159,7 @@ def _plot_reliability(folder: Path, result: TestResult, phantom: bool) -> None:
 
 
 def _plot_dice_by_size(folder: Path, rows: pd.DataFrame, result: TestResult, phantom: bool) -> None:
-    positive = rows[rows["pneumothorax"] == 1]
+    positive = rows[(rows["pneumothorax"] == 1) & rows["dice"].notna()]
     figure, axes = new_figure("Dice of test images with pneumothorax, by size of the true mask", phantom)
     for size, color in zip(SIZES, (SKY, BLUE, GREEN), strict=True):
         group = positive[positive["lesion_size"] == size]
@@ -177,7 +177,7 @@ def _plot_dice_by_size(folder: Path, rows: pd.DataFrame, result: TestResult, pha
         title = None if p is None else f"large against small: {_p_text(p)}"
         _legend_below(figure, title)
     else:
-        say_nothing_to_draw(axes, _NO_POSITIVE)
+        say_nothing_to_draw(axes, "not defined: no test image\nwith pneumothorax has a Dice")
     save(figure, folder / "dice_by_size.png")
 
 
