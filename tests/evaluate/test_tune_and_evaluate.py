@@ -17,7 +17,6 @@ from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.tune import TuneParams
 from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.evaluate.measuring import age_band, size_group
-from pneumoseg.evaluate.subgroups import permutation_p
 from pneumoseg.rule.decision import DecisionRule, read_rule
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json, read_png, write_json, write_png
@@ -127,6 +126,23 @@ def test_intervals_hold_their_figures(project: Layout) -> None:
         for name, (low, high) in part["intervals"].items():
             assert low <= part[name] <= high, name
     assert found["beats_all_empty"]["verdict"] == "better"
+
+
+def test_curves_are_counts_at_each_threshold(project: Layout) -> None:
+    cases = pd.read_csv(project.test_cases)
+    positive, probability = cases["pneumothorax"].to_numpy() > 0, cases["probability"].to_numpy()
+    roc, precision_recall = (pd.read_csv(project.plots / f"{name}.csv") for name in ("roc", "precision_recall"))
+    assert roc.iloc[0].tolist() == [0.0, 0.0, 1.0]
+    assert roc["probability"].tolist()[1:] == precision_recall["probability"].tolist() == sorted(set(probability))[::-1]
+    for row in roc[1:].itertuples():
+        called = probability >= row.probability
+        rates = called[positive].mean(), called[~positive].mean()
+        assert (row.sensitivity, row.false_positive_rate) == pytest.approx(rates, abs=1e-8)
+    for row in precision_recall.itertuples():
+        called = probability >= row.probability
+        assert (row.recall, row.precision) == pytest.approx(
+            (called[positive].mean(), positive[called].mean()), abs=1e-8
+        )
 
 
 def test_cases_table_tells_each_image(project: Layout) -> None:
@@ -342,18 +358,6 @@ def test_bands_and_sizes_at_their_limits() -> None:
     assert [size_group(px, quarter, (5000, 14000)) for px in (0, 1249, 1250, 3499, 3500)] == [
         "", "small", "medium", "medium", "large",
     ]  # fmt: skip
-
-
-def test_permutation_p_is_that_of_scipy() -> None:
-    from scipy import stats
-
-    rng = np.random.default_rng(0)
-    first, second = rng.random(12) * 0.8, rng.random(15)
-    expected = stats.permutation_test(
-        (first, second), lambda a, b, axis: b.mean(axis) - a.mean(axis), n_resamples=20000, rng=1, vectorized=True
-    ).pvalue
-    assert permutation_p(first, second, 5000, 0) == pytest.approx(expected, abs=0.02)
-    assert permutation_p(np.zeros(20), np.ones(20), 999, 0) == pytest.approx(1 / 1000)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pneumoseg.drawing.plotting import (
     BLUE,
@@ -32,7 +33,6 @@ from pneumoseg.evaluate.subgroups import SIZES
 from pneumoseg.rule.decision import REFERENCE_PIXELS
 from pneumoseg.shared.tables import write_table
 from pneumoseg.stats.bootstrap import Estimate
-from pneumoseg.stats.ranking import precision_recall_curve, roc_curve
 
 _ONE_CLASS = "not defined: the test images\nhave one class only"
 _NO_POSITIVE = "not defined: no test image\nhas a pneumothorax"
@@ -83,7 +83,10 @@ def _legend_below(figure: Figure, title: str | None = None) -> None:
 
 
 def _plot_roc(folder: Path, rows: pd.DataFrame, result: TestResult, phantom: bool) -> None:
-    false_rate, sensitivity, threshold = roc_curve(column(rows, "probability"), column(rows, "pneumothorax") > 0)
+    probability, positive = column(rows, "probability"), column(rows, "pneumothorax") > 0
+    false_rate = sensitivity = threshold = np.empty(0)
+    if positive.any() and not positive.all():
+        false_rate, sensitivity, threshold = roc_curve(positive, probability, drop_intermediate=False)
     _write(
         folder / "roc.csv",
         pd.DataFrame(
@@ -106,7 +109,11 @@ def _plot_roc(folder: Path, rows: pd.DataFrame, result: TestResult, phantom: boo
 
 def _plot_precision_recall(folder: Path, rows: pd.DataFrame, result: TestResult, phantom: bool) -> None:
     probability, positive = column(rows, "probability"), column(rows, "pneumothorax") > 0
-    recall, precision, threshold = precision_recall_curve(probability, positive)
+    recall = precision = threshold = np.empty(0)
+    if positive.any():
+        # From the highest threshold to the lowest, without the point that scikit-learn adds beyond the first.
+        points = precision_recall_curve(positive, probability)
+        precision, recall, threshold = (values[: len(points[2])][::-1] for values in points)
     _write(
         folder / "precision_recall.csv",
         pd.DataFrame({"recall": recall, "precision": precision, "probability": threshold}),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
 from pneumoseg.evaluate.result import SizeTest, Subgroup
 from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Weighted
+from pneumoseg.stats.permutations import shuffled_p
 from pneumoseg.stats.ranking import weighted_auc
 
 SIZES = ("small", "medium", "large")
@@ -99,7 +100,7 @@ def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int
         return np.asarray(areas[1] - areas[0], np.float64)
 
     gaps = {"dice_difference": Weighted(dice_gap, len(rows)), "auc_difference": Weighted(auc_gap, len(rows))}
-    p = permutation_p(score[small], score[large], permutations, seed)
+    p = shuffled_p(score[small], score[large], permutations, seed)
     return SizeTest(
         figures=bootstrap.estimates(gaps),
         n_small=int(small.sum()),
@@ -108,18 +109,3 @@ def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int
         dice_pos_large=Estimate.of(mean_of(score, large).value).value,
         dice_permutation_p=Estimate.of(p).value,
     )
-
-
-def permutation_p(first: NDArray[np.float64], second: NDArray[np.float64], permutations: int, seed: int) -> float:
-    """Two-sided p of the difference of two means under shuffling of the group labels; NaN where a group is empty."""
-    if not len(first) or not len(second) or not np.isfinite([first.sum(), second.sum()]).all():
-        return float("nan")
-    pooled = np.concatenate([first, second])
-    observed = abs(second.mean() - first.mean())
-    rng = np.random.default_rng(seed)
-    total, count, extreme = pooled.sum(), len(first), 0
-    for _ in range(permutations):
-        part = rng.permutation(pooled)[:count].sum()
-        gap = abs((total - part) / len(second) - part / count)
-        extreme += bool(gap >= observed - 1e-12)
-    return (1 + extreme) / (1 + permutations)

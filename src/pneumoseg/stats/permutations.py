@@ -1,8 +1,8 @@
-"""The permutation test behind a verdict, and its correction for several experiments."""
+"""Permutation tests, of paired experiments and of two groups, and Holm's correction for several of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,10 +31,38 @@ def permutation_p(statistic: Callable[[Bools], Floats], count: int, bootstrap: P
         return 1.0
     observed = float(statistic(np.zeros((1, count), np.bool_))[0])
     exact = count < 31 and 2**count <= bootstrap.replicates
+    flips = _all_flips(count) if exact else _drawn_flips(count, bootstrap)
+    return _share(observed, map(statistic, flips), exact)
+
+
+def shuffled_p(first: Floats, second: Floats, permutations: int, seed: int) -> float:
+    """Two-sided p of the difference of two groups' means under shuffling of the groups; NaN where one is unknown."""
+    if not len(first) or not len(second):
+        return float("nan")
+    pooled, observed = np.concatenate([first, second]), abs(float(second.mean() - first.mean()))
+    if not np.isfinite(observed):
+        return float("nan")
+    total, count = pooled.sum(), len(first)
+    rng = np.random.default_rng(seed)
+
+    def gaps() -> Iterator[Floats]:
+        for start in range(0, permutations, _CHUNK):
+            parts = np.stack([rng.permutation(pooled)[:count] for _ in range(min(_CHUNK, permutations - start))])
+            sums = parts.sum(axis=1)
+            yield np.abs((total - sums) / len(second) - sums / count)
+
+    return _share(observed, gaps(), exact=False)
+
+
+def _share(observed: float, chunks: Iterable[Floats], exact: bool) -> float:
+    """Share of the permutations that are as extreme as what was observed.
+
+    Where they are only drawn, what was observed counts as one of them: p is never 0 (Phipson and Smyth 2010).
+    """
     drawn = extreme = 0
-    for flips in _all_flips(count) if exact else _drawn_flips(count, bootstrap):
-        extreme += int((statistic(flips) >= observed - SAME).sum())
-        drawn += len(flips)
+    for values in chunks:
+        extreme += int((values >= observed - SAME).sum())
+        drawn += len(values)
     return extreme / drawn if exact else (1 + extreme) / (1 + drawn)
 
 

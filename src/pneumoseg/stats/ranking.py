@@ -1,6 +1,7 @@
-"""How well the image probability ranks images with pneumothorax above those without: ROC and precision-recall.
+"""How well the image probability ranks images with pneumothorax above those without.
 
-All functions take weights, so that a bootstrap resample is a row of weights. Images of equal probability are one step.
+As scikit-learn's, but for many rows of weights at once: a bootstrap resample is a row. Images of equal probability are
+one step.
 """
 
 from __future__ import annotations
@@ -83,28 +84,3 @@ def area_under_roc(scores: Floats, positive: Bools) -> Weighted:
 def average_precision(scores: Floats, positive: Bools) -> Weighted:
     """Average precision of N images as a figure that can be resampled; no interval where the ranking is perfect."""
     return Weighted(partial(weighted_average_precision, scores, positive), len(scores), {1.0: lambda _: UNKNOWN})
-
-
-def roc_curve(scores: Floats, positive: Bools) -> tuple[Floats, Floats, Floats]:
-    """Points of the ROC curve: false positive rate, sensitivity and probability threshold, from (0, 0) to (1, 1).
-
-    Empty where a class is missing. The first threshold is infinite.
-    """
-    if positive.all() or not positive.any():
-        return np.empty(0), np.empty(0), np.empty(0)
-    hits, false_calls = _steps(scores, positive, np.ones((1, len(scores)), np.int64))
-    sensitivity = np.concatenate([[0.0], np.cumsum(hits[0]) / hits.sum()])
-    false_rate = np.concatenate([[0.0], np.cumsum(false_calls[0]) / false_calls.sum()])
-    return false_rate, sensitivity, np.concatenate([[np.inf], np.unique(scores)[::-1]])
-
-
-def precision_recall_curve(scores: Floats, positive: Bools) -> tuple[Floats, Floats, Floats]:
-    """Points of the precision-recall curve: recall, precision and probability threshold, in rising order of recall.
-
-    Empty where no image is positive.
-    """
-    if not positive.any():
-        return np.empty(0), np.empty(0), np.empty(0)
-    hits, false_calls = _steps(scores, positive, np.ones((1, len(scores)), np.int64))
-    found = np.cumsum(hits[0])
-    return found / hits.sum(), found / np.cumsum(hits[0] + false_calls[0]), np.unique(scores)[::-1]
