@@ -33,7 +33,7 @@ def write_figures(root: Path, name: str, dice: float) -> None:
 def opened(root: Path, params: Params) -> tuple[Store, Configuration, str]:
     store = open_store(root, params.tracking)
     configuration = Configuration.of(root, params, {})
-    return store, configuration, open_row(store, configuration)[0]
+    return store, configuration, open_row(store, configuration)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def record_here(layout: Layout, params: Params, *, report: bool) -> None:
     try:
         store = open_store(layout.root, params.tracking)
         configuration = Configuration.here(layout.root, params)
-        row, _ = open_row(store, configuration)
+        row = open_row(store, configuration)
         record_evaluation(store, configuration, row, with_model=params.tracking.log_model)
         if report:
             record_external(store, configuration, row)

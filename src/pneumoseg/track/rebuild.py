@@ -213,7 +213,7 @@ class _Rebuilding:
                 record.finish(read_json(layout.training / f"fold{fold}.json"), {}, curves)
             self.outcome.done.append(f"fold {fold}")
         if find_row(self.store, self.configuration.key) is None:
-            row, _ = open_row(self.store, self.configuration)
+            row = open_row(self.store, self.configuration)
             log_training(self.store, row, keys)
             self.outcome.done.append("row")
 

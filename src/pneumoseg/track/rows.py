@@ -39,24 +39,22 @@ def find_fold_runs(store: Store, train_key: str) -> list[Run]:
     return store.search(f"tags.train_key = '{train_key}'")
 
 
-def open_row(store: Store, configuration: Configuration) -> tuple[str, bool]:
-    """Find or make the row of a configuration; returns its run id and whether it is new.
+def open_row(store: Store, configuration: Configuration) -> str:
+    """Find or make the row of a configuration; returns its run id.
 
     The lock holds the other processes off: two folds at once make one row.
     """
     with locked(store.lock_path):
-        found = find_row(store, configuration.key)
-        row = found or store.client.create_run(
+        row = find_row(store, configuration.key) or store.client.create_run(
             store.experiment_id, tags=configuration.row_tags(), run_name=configuration.name
         )
     run_id = str(row.info.run_id)
-    known = found.data.tags if found else {}
-    fresh = {name: value for name, value in configuration.tags.items() if name not in known}
+    fresh = {name: value for name, value in configuration.tags.items() if name not in row.data.tags}
     # Parameters again on a row that was there: the process that made it may have ended before this line.
     store.log(run_id, params=configuration.row_params(), tags={**fresh, "process": this_process()})
-    if found is None or found.inputs is None or not found.inputs.dataset_inputs:
+    if row.inputs is None or not row.inputs.dataset_inputs:
         store.client.log_inputs(run_id, datasets=[configuration.dataset()])
-    return run_id, found is None
+    return run_id
 
 
 @contextmanager
@@ -70,7 +68,7 @@ def record_fold(
     """
     try:
         close_dead_runs(store)
-        row, _ = open_row(store, configuration)
+        row = open_row(store, configuration)
         store.client.update_run(row, status="RUNNING")
         run = LiveRun(store, _open_fold(store, configuration, row, fold, train_key), strict=strict)
     except FAILURES as error:
