@@ -102,7 +102,6 @@ def test_every_architecture(architecture, loss, tmp_path):
     check(build(**changes), make(**changes), loss, tmp_path, size_of(architecture))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 4])
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "dpt"])
 def test_every_depth_gives_a_mask_of_the_input_size(architecture, depth):
@@ -110,29 +109,43 @@ def test_every_depth_gives_a_mask_of_the_input_size(architecture, depth):
     check_size(model, size_of(architecture), 2, "train.size_px")
 
 
-ENCODERS = {
-    "efficientnet-b0": {},
+#: A kind of encoder, and what it needs; the tiny ones of timm are real in kind.
+KINDS = {
+    "tu-test_efficientnet": {},
     "mit_b0": {},
+    "tu-test_convnext": {},
+    "tu-test_maxvit": {"encoder_image_px": 64},
+}
+LARGE = {
+    "efficientnet-b0": {},
     "tu-convnextv2_atto": {},
     "tu-swin_tiny_patch4_window7_224": {"encoder_image_px": 64},
-    "tu-test_maxvit": {"encoder_image_px": 64},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", [*KINDS, *(pytest.param(name, marks=pytest.mark.long) for name in LARGE)])
 def test_every_kind_of_encoder(encoder, loss, tmp_path):
-    changes = {"encoder": encoder, "image_head": {"enabled": True}, "deep_supervision_levels": 2, **ENCODERS[encoder]}
+    needs = (KINDS | LARGE)[encoder]
+    changes = {"encoder": encoder, "image_head": {"enabled": True}, "deep_supervision_levels": 2, **needs}
     check(build(**changes), make(**changes), loss, tmp_path, 64)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoder",
-    ["efficientnet-b4", "se_resnext101_32x4d", "densenet121", "dpn68", "mobileone_s0", "tu-resnet18", "tu-pvt_v2_b0"],
+    [
+        *LARGE,
+        "efficientnet-b4",
+        "se_resnext101_32x4d",
+        "densenet121",
+        "dpn68",
+        "mobileone_s0",
+        "tu-resnet18",
+        "tu-pvt_v2_b0",
+    ],
 )
 def test_more_encoders_give_a_mask_of_the_input_size(encoder):
-    check_size(outline(encoder=encoder), 64, 2, "train.size_px")
+    check_size(outline(encoder=encoder, **LARGE.get(encoder, {})), 64, 2, "train.size_px")
 
 
 OPTIONS = {

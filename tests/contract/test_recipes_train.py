@@ -19,7 +19,8 @@ from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.config.recipes import load_recipes, merge
 from pneumoseg.config.runtime import RuntimeParams
 from pneumoseg.networks.building import build_network
-from pneumoseg.networks.encoders import check_encoder, published_weights
+from pneumoseg.networks.encoders import published_weights
+from pneumoseg.networks.network import check_size
 from pneumoseg.networks.norms import batch_norms
 from pneumoseg.phantom import render_phantom
 from pneumoseg.shared.files import read_png, write_png
@@ -69,8 +70,8 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return layout
 
 
-def cut_down(name: str) -> Params:
-    """The recipe with sizes of 64 and 96 px, one epoch a phase, batches of 2, no weights to download."""
+def cut_down(name: str, own_encoder: bool) -> Params:
+    """The recipe with sizes of 64 and 96 px, one epoch a phase, batches of 2, no weights, perhaps a tiny encoder."""
     params = parse_params(merge(CONTENT, RECIPES[name].params)).written()
     train = params["train"]
     sizes = sorted({phase["size_px"] for phase in train["phases"]})
@@ -84,6 +85,9 @@ def cut_down(name: str) -> Params:
     train |= {"batch_size": 2, "checkpoints": 1, "precision": "fp32"}
     train["mean_teacher"]["images_per_step"] = min(2, train["mean_teacher"]["images_per_step"])
     params["model"]["weights"] = None
+    if not own_encoder:
+        kind = "efficientnet" if "efficientnet" in params["model"]["encoder"] else "resnet"
+        params["model"]["encoder"] = f"tu-test_{kind}"
     return parse_params(params)
 
 
@@ -93,9 +97,10 @@ def train(params: Params, phantoms: Layout, tmp_path: Path) -> TrainedFold:
     return train_fold(load_fold(phantoms, 0, params), params, tmp_path / "arrays", checkpoint, lambda *_: None)
 
 
+@pytest.mark.parametrize("own_encoder", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_it_trains(name: str, phantoms: Layout, tmp_path: Path):
-    params = cut_down(name)
+def test_it_trains(name: str, own_encoder: bool, phantoms: Layout, tmp_path: Path):
+    params = cut_down(name, own_encoder)
     trained = train(params, phantoms, tmp_path)
     assert [row["phase"] for row in trained.history] == [phase.name for phase in params.train.phases]
     assert all(math.isfinite(row["train_loss"]) for row in trained.history)
@@ -118,10 +123,13 @@ def test_it_trains(name: str, phantoms: Layout, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_encoder_and_its_weights_exist(name: str):
-    model = parse_params(merge(CONTENT, RECIPES[name].params)).model
-    check_encoder(model.encoder)
-    assert model.weights in published_weights(model.encoder)
+def test_its_encoder_takes_its_sizes_and_its_weights_exist(name: str):
+    params = parse_params(merge(CONTENT, RECIPES[name].params))
+    assert params.model.weights in published_weights(params.model.encoder)
+    with torch.device("meta"):
+        network = build_network(params.model, load_weights=False)
+    for phase in params.train.phases:
+        check_size(network, phase.crop_px or phase.size_px, 2, "size_px")
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

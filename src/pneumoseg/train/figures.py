@@ -117,7 +117,7 @@ def _dice_balanced(seen: Validated) -> float | None:
 
 
 def _auc(seen: Validated) -> float | None:
-    """Share of pairs in which the positive image is more probable, ties half. Stats are no dependency here."""
+    """Share of pairs in which the positive image is more probable, ties half."""
     positive, negative = seen.probability[seen.positive], np.sort(seen.probability[~seen.positive])
     if not len(positive) or not len(negative):
         return None

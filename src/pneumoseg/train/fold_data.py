@@ -75,7 +75,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     annotations = read_table(layout.annotations, ANNOTATIONS)
     unknown = set()
     if "mask_known" in annotations:
-        unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
+        unknown = ids.intersection(annotations.loc[annotations["mask_known"].astype(str) == "0", "image_id"])
     teaching = free if wanted else ()
     weights = weights_path(params.model.weights)
     digest = digest_bytes(
