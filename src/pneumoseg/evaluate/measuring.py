@@ -15,7 +15,7 @@ from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.distances import surface_distances
 from pneumoseg.evaluate.instances import components, match_instances
 from pneumoseg.rule.cases import Case
-from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Mask
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Map, Mask
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.tables import METADATA, Columns, read_table
@@ -131,19 +131,15 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
             f"{case.map} has {levels.shape} pixels, metadata.csv {about.rows} x {about.columns}; run dvc repro"
         )
     truth = case.read_truth(shape)
-    if levels is None:
-        predicted = plain = None
-        called, plain_called = rule.opens(case.probability), PLAIN_PROBABILITY_RULE.opens(case.probability)
-    else:
-        predicted, plain = (item.apply(levels, case.probability) for item in (rule, PLAIN_RULE))
-        called, plain_called = predicted.any(), plain.any()
+    predicted, called = _decide(case, levels, rule)
+    plain, plain_called = _decide(case, levels, PLAIN_PROBABILITY_RULE if levels is None else PLAIN_RULE)
     truth_px = _UNKNOWN if truth is None else int(np.count_nonzero(truth))
     return {
         "image_id": case.image_id,
         "patient": case.patient,
         "pneumothorax": int(case.label),
-        "called": int(called),
-        "plain_called": int(plain_called),
+        "called": called,
+        "plain_called": plain_called,
         "probability": case.probability,
         "image_px": about.rows * about.columns,
         "truth_px": truth_px,
@@ -161,6 +157,14 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
             None if predicted is None or truth is None or levels is None else match_instances(predicted, truth, levels)
         ),
     }
+
+
+def _decide(case: Case, levels: Map | None, rule: DecisionRule) -> tuple[Mask | None, int]:
+    """The mask, None where there is no map, and whether the image is called positive."""
+    if levels is None:
+        return None, int(rule.opens(case.probability))
+    mask = rule.apply(levels, case.probability)
+    return mask, int(mask.any())
 
 
 def _overlap(predicted: Mask | None, truth: Mask | None, prefix: str) -> dict[str, float]:

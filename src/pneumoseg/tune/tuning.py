@@ -53,6 +53,23 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
     if not used:
         raise DataError(f"{layout.annotations}: no validation image has a known mask; nothing can be tuned")
     images = ImageCalls.of(used) if without_map else _count(used, params, workers)
+    rule, content = _choose(images, params, len(cases) - len(used))
+    for warning in content["warnings"]:
+        _LOGGER.warning("tune: %s", warning)
+    write_json(layout.thresholds, content | {"phantom": int(phantom)})
+    folder = fresh_dir(layout.tune)
+    if isinstance(images, ImageCalls):
+        write_call_surface(folder, images, rule, phantom)
+    else:
+        write_mask_surfaces(folder, images, rule, params, phantom)
+    return rule
+
+
+def _choose(
+    images: LevelCounts | ImageCalls, params: TuneParams, mask_unknown: int
+) -> tuple[DecisionRule, dict[str, Any]]:
+    """The rule, and what metrics/thresholds.json tells of it."""
+    without_map = isinstance(images, ImageCalls)
     plain, goal = (PLAIN_PROBABILITY_RULE, "balanced") if without_map else (PLAIN_RULE, params.objective)
     positive = column(images.outcomes(plain), "pneumothorax") > 0
     groups = patient_groups(images.patients, positive, params.cross_fit_groups, params.seed)
@@ -61,15 +78,14 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
     rule = plain if choice is None else choice.rule
     bootstrap = PatientBootstrap(images.patients, _REPLICATES, params.seed)
     chosen = images.outcomes(rule)
-    warnings = _warnings(chosen, images.patients, reason, len(cases) - len(used))
-    if without_map and params.objective != goal:
+    warnings = _warnings(chosen, images.patients, reason, mask_unknown)
+    if goal != params.objective:
         warnings.append(f"the networks give no map: tune.objective {params.objective} is taken as {goal}, of the calls")
-    content = {
+    return rule, {
         "rule": rule.to_json(),
         "description": rule.describe(),
-        "phantom": int(phantom),
         "objective": goal,
-        "mask_unknown": len(cases) - len(used),
+        "mask_unknown": mask_unknown,
         "optimistic": _outcome(chosen, bootstrap),
         "cross_fitted": None if choice is None else _cross_fitted(images, groups, choice, bootstrap),
         "plain_05": _outcome(images.outcomes(plain), bootstrap),
@@ -77,15 +93,6 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
         "collapse": int(not chosen["called"].any()),
         "warnings": warnings,
     }
-    for warning in warnings:
-        _LOGGER.warning("tune: %s", warning)
-    write_json(layout.thresholds, content)
-    folder = fresh_dir(layout.tune)
-    if isinstance(images, ImageCalls):
-        write_call_surface(folder, images, rule, phantom)
-    else:
-        write_mask_surfaces(folder, images, rule, params, phantom)
-    return rule
 
 
 def _count(cases: Sequence[Case], params: TuneParams, workers: int | None) -> LevelCounts:
