@@ -22,7 +22,7 @@ from pydicom.encaps import encapsulate
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.extract.extraction import extract
-from pneumoseg.extract.jobs import Job, Outcome, extract_one
+from pneumoseg.extract.one_file import Job, Outcome, extract_one
 from pneumoseg.shared.files import PNG_FLAGS
 from pneumoseg.shared.layout import Layout
 

@@ -27,6 +27,7 @@ def make_cases(rows):
     frame = pd.DataFrame(rows, columns=["sex", "view_position", "age_years", "pneumothorax"])
     frame["label"] = [WORDS[row[3]] for row in rows]
     frame["annotated"] = [int(row[3] is not None) for row in rows]
+    frame["marked"] = [row[3] == 1 for row in rows]
     return frame.astype({"age_years": "float64", "pneumothorax": "Int64"})
 
 

@@ -20,8 +20,9 @@ from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.rle import encode
 from pneumoseg.shared.tables import METADATA, write_table
-from pneumoseg.sources.rle_grouping import Size, group_rows
+from pneumoseg.sources.rle_grouping import group_rows
 from pneumoseg.sources.rle_table import AnnotationRow, AnnotationTable, read_rows
+from pneumoseg.sources.truth import Size
 
 PARAMS = MasksParams(table_size_px=10, max_rejected_fraction=1.0)
 
@@ -197,10 +198,10 @@ def test_diagonal_neighbours_are_one_component():
 @given(st.lists(st_np.arrays(np.bool_, (4, 5)).filter(np.any), min_size=1, max_size=4))
 def test_merging_against_numpy(masks):
     rows = tuple(AnnotationRow(line, "a", encode(mask)) for line, mask in enumerate(masks, 2))
-    images, rejected = group_rows(AnnotationTable(rows, ()), {"a": Size(4, 5)}, Size(1, 1))
-    assert rejected == []
-    assert images["a"].area_px == np.logical_or.reduce(masks).sum()
-    assert images["a"].overlapping == bool((np.sum(masks, axis=0) > 1).any())
+    truths = group_rows(AnnotationTable(rows, ()), {"a": Size(4, 5)}, Size(1, 1))
+    assert truths.rejected == []
+    assert truths.images["a"].area_px == np.logical_or.reduce(masks).sum()
+    assert truths.images["a"].overlapping == bool((np.sum(masks, axis=0) > 1).any())
 
 
 @pytest.mark.parametrize("key", ["table_size_px: 0", "max_rejected_fraction: 1.5", "max_rejected_fractoin: 0.1"])

@@ -15,19 +15,19 @@ def test_a_patient_id_is_an_hmac_that_openssl_agrees_with():
     # printf %s 17d405a3-… | openssl dgst -sha256 -hmac pneumoseg-public-data
     expected = "5772aeedc39431d5"
     key = identity.hash_key({})
-    assert identity.patient_hash("17d405a3-a0d2-4901-b33a-63906aa48d9f", key) == expected
-    assert identity.patient_hash("  17d405a3-a0d2-4901-b33a-63906aa48d9f ", key) == expected
+    assert identity.keyed_hash("17d405a3-a0d2-4901-b33a-63906aa48d9f", key) == expected
+    assert identity.keyed_hash("  17d405a3-a0d2-4901-b33a-63906aa48d9f ", key) == expected
 
 
 def test_another_key_gives_other_ids_and_an_empty_one_is_refused():
     own = identity.hash_key({"PNEUMOSEG_HASH_KEY": "a secret"})
-    assert identity.patient_hash("P1", own) != identity.patient_hash("P1", identity.hash_key({}))
+    assert identity.keyed_hash("P1", own) != identity.keyed_hash("P1", identity.hash_key({}))
     with pytest.raises(ParameterError, match="PNEUMOSEG_HASH_KEY is set but empty"):
         identity.hash_key({"PNEUMOSEG_HASH_KEY": " "})
 
 
 def test_an_empty_patient_id_stays_empty():
-    assert identity.patient_hash("  ", b"key") == ""
+    assert identity.keyed_hash("  ", b"key") == ""
 
 
 @pytest.mark.parametrize(

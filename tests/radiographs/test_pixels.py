@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
-from pneumoseg.radiographs.attributes import LookupTable
-from pneumoseg.radiographs.pixels import GreyScale, Window, percentiles, resize, to_grey
+from pneumoseg.radiographs.pixels import GreyScale, LookupTable, Window, percentiles, resize, to_grey
 from tests.radiographs.dicom_files import dataset, extract_params, ramp
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from pneumoseg.config.section import Section
+from pneumoseg.shared.registry import SOURCES
 
 #: Folders that stages empty and write anew.
 _OUTPUTS = (
@@ -29,11 +30,17 @@ def _holds_input_only(root: str) -> str:
     return root
 
 
+def _is_source(name: str) -> str:
+    SOURCES.check(name)
+    return name
+
+
 class DataParams(Section):
     """Of the main set or an external one. Paths are absolute, or relative to the folder of params.yaml.
 
     Relative ones are to be tracked with DVC, else queued runs do not see them.
     """
 
+    format: Annotated[str, AfterValidator(_is_source)] = "siim"
     root: Annotated[str, Field(min_length=1), AfterValidator(_holds_input_only)]
     annotations: str = Field(min_length=1)

@@ -171,7 +171,7 @@ def draw_masks(path: Path, areas: pd.DataFrame, components: pd.DataFrame, summar
     note = "Components: 8-connected parts of the merged mask. Rows: annotation rows merged (OR) to one mask."
     title = f"Masks of images with pneumothorax, n = {n:,}"
     if not n:
-        draw_missing(path, title, "No image of this data set is annotated with pneumothorax", note, look)
+        draw_missing(path, title, "No image of this data set has a mask of a pneumothorax", note, look)
         return
     drawing = blank_figure(title, look.mark, height=5.6, note=note)
     left, middle, right = drawing.subplot_mosaic("aa;bc").values()
@@ -222,7 +222,7 @@ def draw_heat_map(path: Path, shares: NDArray[np.float64] | None, n: int, left_o
         f"Left out: {left_out:,} images with a view other than AP and PA; images without a view count as frontal."
     )
     if shares is None:
-        draw_missing(path, title, "No frontal image of this data set is annotated with pneumothorax", note, look)
+        draw_missing(path, title, "No frontal image of this data set has a mask of a pneumothorax", note, look)
         return
     drawing = blank_figure(title, look.mark, height=4.9, note=note)
     axes = drawing.subplots()

@@ -49,7 +49,7 @@ def explore(layout: Layout, params: ExploreParams) -> None:
     """
     cases = read_cases(layout, params.max_age_years)
     shares, n = mean_coverage(cases, layout.masks, params.heat_map_bins)
-    others = int((cases["pneumothorax"] == 1).sum()) - n
+    others = int(cases["marked"].sum()) - n
     counts = count_images(cases, params.confidence)
     incidence = incidence_by_age(cases, params.age_band_years, params.confidence)
     areas = area_histogram(cases, params.area_bins)
@@ -74,7 +74,7 @@ def explore(layout: Layout, params: ExploreParams) -> None:
     draw_incidence(
         out / "incidence.png", incidence, summary["annotated_without_age"], summary["annotated_without_sex"], look
     )
-    draw_masks(out / "masks.png", areas, components, _area_words(summary["mask_area"]), look)
+    draw_masks(out / "masks.png", areas, components, _area_words(summary), look)
     draw_heat_map(out / "heat_map.png", shares, n, others, look)
     draw_correlation(out / "correlation.png", correlation, look)
     write_json(out / "summary.json", summary)
@@ -89,7 +89,7 @@ def mean_coverage(cases: pd.DataFrame, masks: Path, bins: int) -> tuple[NDArray[
     Raises:
         DataError: a mask is missing or has not the size of its image.
     """
-    positives = cases[(cases["pneumothorax"] == 1) & cases["view_position"].isin(_FRONTAL)]
+    positives = cases[cases["marked"] & cases["view_position"].isin(_FRONTAL)]
     total = np.zeros((bins, bins))
     for case in positives.itertuples():
         path = masks / f"{case.image_id}.png"
@@ -119,7 +119,8 @@ def summarise(cases: pd.DataFrame, shares: NDArray[np.float64] | None, correlati
         "annotated_without_age": len(annotated) - len(ages),
         "implausible_ages": int(cases["age_implausible"].sum()),
         "age_years": {"min": ages.min(), "median": ages.median(), "max": ages.max()} if len(ages) else None,
-        "mask_area": _mask_areas(positives),
+        "label_only": len(positives) - int(cases["marked"].sum()),
+        "mask_area": _mask_areas(cases[cases["marked"]]),
         "heat_map": _sides(shares),
         "correlation": {"coding": CODING, "left_out": correlation.dropped},
     }
@@ -139,7 +140,8 @@ def _mask_areas(positives: pd.DataFrame) -> dict[str, Any] | None:
     return result
 
 
-def _area_words(areas: dict[str, Any] | None) -> str:
+def _area_words(summary: dict[str, Any]) -> str:
+    areas, label_only = summary["mask_area"], summary["label_only"]
     if areas is None:
         return ""
     lines = []
@@ -149,6 +151,8 @@ def _area_words(areas: dict[str, Any] | None) -> str:
             lines.append(
                 f"5th / 50th / 95th percentile: {low} / {median} / {high} {'%' if unit == 'percent' else unit}"
             )
+    if label_only:
+        lines.append(f"left out: {label_only:,} images with pneumothorax whose mask is not known")
     return "\n".join(lines)
 
 

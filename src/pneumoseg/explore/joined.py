@@ -30,8 +30,8 @@ def read_cases(layout: Layout, max_age_years: int) -> pd.DataFrame:
 
     Returns:
         One row an image, sorted by image_id: the columns of both files, ``label`` (a value of LABELS), ``sex`` and
-        ``view_position`` with NOT_RECORDED for empty cells, ``age_years`` without the implausible ones, and
-        ``age_implausible``.
+        ``view_position`` with NOT_RECORDED for empty cells, ``age_years`` without the implausible ones,
+        ``age_implausible``, and ``marked``: whether there is a mask of a pneumothorax.
 
     Raises:
         DataError: a file cannot be used, or the two do not speak of the same images.
@@ -44,6 +44,7 @@ def read_cases(layout: Layout, max_age_years: int) -> pd.DataFrame:
     if unknown:
         raise DataError(f"{layout.annotations}: status {min(unknown)!r} is none of {', '.join(LABELS)}")
     cases = metadata.merge(annotations, on="image_id", validate="one_to_one").sort_values("image_id", ignore_index=True)
+    cases["marked"] = ((cases["pneumothorax"] == 1) & (cases["mask_known"] != 0).fillna(value=True)).fillna(value=False)
     cases["label"] = cases["status"].map(LABELS)
     for name in ("sex", "view_position"):
         cases[name] = cases[name].str.strip().replace("", NOT_RECORDED)

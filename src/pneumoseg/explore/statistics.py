@@ -109,13 +109,13 @@ def incidence_by_age(cases: pd.DataFrame, band_years: int, confidence: float) ->
 
 
 def area_histogram(cases: pd.DataFrame, bins: int) -> pd.DataFrame:
-    """Count positive images by mask area, in bins of equal width on a logarithmic scale.
+    """Count images with a mask by its area, in bins of equal width on a logarithmic scale.
 
     Returns:
         Columns area_percent_from, area_percent_below (of the image; the last bin holds its upper end), images; no rows
-        without a positive image.
+        without a mask.
     """
-    percent = cases["area_fraction"][cases["pneumothorax"] == 1].to_numpy(np.float64) * 100
+    percent = cases["area_fraction"][cases["marked"]].to_numpy(np.float64) * 100
     if not percent.size:
         return pd.DataFrame({"area_percent_from": [], "area_percent_below": [], "images": []})
     low, high = np.log10(percent.min()), np.log10(percent.max())
@@ -131,12 +131,12 @@ def area_histogram(cases: pd.DataFrame, bins: int) -> pd.DataFrame:
 
 
 def component_counts(cases: pd.DataFrame) -> pd.DataFrame:
-    """Count positive images by connected components of the mask and by annotation rows.
+    """Count images with a mask by its connected components and by annotation rows.
 
     Returns:
         Columns variable (components or rle_count), value, images.
     """
-    positives = cases[cases["pneumothorax"] == 1]
+    positives = cases[cases["marked"]]
     rows = []
     for name in ("components", "rle_count"):
         values, counts = np.unique(positives[name].to_numpy(np.int64), return_counts=True)

@@ -14,7 +14,7 @@ from pydicom import uid
 
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.extract import ExtractParams
-from pneumoseg.extract.jobs import Job, Outcome, crashed, extract_one
+from pneumoseg.extract.one_file import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
 from pneumoseg.radiographs.rules import FLAGS, JUNK, REFUSALS
 from pneumoseg.shared.errors import DataError
@@ -22,7 +22,7 @@ from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
-from pneumoseg.sources.candidates import find_candidates
+from pneumoseg.sources.source import source_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,13 +42,12 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     """
     key = hash_key()
     root = layout.root / data.root
-    paths = find_candidates(root)
-    check_scheduler(params.scheduler)  # before anything is deleted
     # Absolute, because the workers of a cluster have folders of their own.
+    items = source_of(data).images(root.absolute(), (layout.root / data.annotations).absolute())
+    check_scheduler(params.scheduler)  # before anything is deleted
     job = Job(root.absolute(), fresh_dir(layout.images).absolute(), params, key)
-    files = [path.absolute() for path in paths]
     work, lost = partial(extract_one, job), partial(crashed, job)
-    outcomes = run_all(work, files, lost, workers, "extract", params.scheduler, "file")
+    outcomes = run_all(work, items, lost, workers, "extract", params.scheduler, "file")
     outcomes = _settle_shared_ids(outcomes, layout.images)
     kept = [outcome for outcome in outcomes if outcome.row is not None]
     refused = [outcome for outcome in outcomes if outcome.row is None]
@@ -97,7 +96,7 @@ def _count(kept: Sequence[Outcome], refused: Sequence[Outcome], key: bytes) -> d
     kinds = Counter(outcome.kind for outcome in refused)
     flags = Counter(flag for outcome in kept for flag in outcome.flags)
     rows = [outcome.row for outcome in kept if outcome.row is not None]
-    names = Counter(uid.UID(str(row["transfer_syntax"])).name for row in rows)
+    names = Counter(_syntax_name(str(row["transfer_syntax"])) for row in rows)
     photometric = Counter(str(row["photometric"]) for row in rows)
     return {
         "candidates": len(kept) + len(refused),
@@ -110,6 +109,11 @@ def _count(kept: Sequence[Outcome], refused: Sequence[Outcome], key: bytes) -> d
         "photometric": dict(sorted(photometric.items())),
         "transfer_syntax": dict(sorted(names.items())),
     }
+
+
+def _syntax_name(syntax: str) -> str:
+    """As in PS3.6; of files that are no DICOM their kind, as it is."""
+    return syntax if syntax.isalpha() else uid.UID(syntax).name
 
 
 def _judge(root: Path, table: Path, kept: Sequence[Outcome], refused: Sequence[Outcome], limit: float) -> None:

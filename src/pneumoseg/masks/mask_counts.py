@@ -3,72 +3,64 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pneumoseg.sources.rle_grouping import ImageAnnotation
-from pneumoseg.sources.rle_table import AnnotationTable, RejectedRow
+from pneumoseg.sources.truth import Truth, Truths
 
 
-def summarise(
-    table: AnnotationTable,
-    images: Mapping[str, ImageAnnotation],
-    rejected: Sequence[RejectedRow],
-    annotations: pd.DataFrame,
-    phantom_images: int,
-) -> dict[str, Any]:
+def summarise(truths: Truths, annotations: pd.DataFrame, phantom_images: int) -> dict[str, Any]:
     """Count rows and images.
 
     Args:
-        table: the table as read.
-        images: what it says of each image it names.
-        rejected: its rows that cannot be used.
+        truths: what the source says.
         annotations: the rows of annotations.csv with column status, one for each image of metadata.csv.
         phantom_images: images that are synthetic.
 
     Returns:
-        ``table`` (all images the table names), ``matched`` (those that are in metadata.csv), and what did not meet.
+        ``table`` (all images that the source names), ``matched`` (those that are in metadata.csv), and what did not
+        meet. Areas and components are those of known masks; ``label_only`` counts positives without one.
     """
     known = set(annotations["image_id"])
     status = annotations["status"]
-    named = [row.image_id for row in table.rows] + [row.image_id for row in table.rejected]
-    matched = {image_id: image for image_id, image in images.items() if image_id in known}
-    positives = annotations[status == "positive"]
+    matched = {image_id: truth for image_id, truth in truths.images.items() if image_id in known}
+    marked = annotations[(status == "positive") & (annotations["mask_known"] == 1)]
     return {
-        "table": {"rows": len(table.rows) + len(table.rejected), **_count(images.values())},
+        "table": {"rows": len(truths.rows), **_count(truths.images.values())},
         "matched": {
             **_count(matched.values()),
-            "area_percent": _distribution(positives["area_fraction"].astype(float) * 100),
-            "components": _histogram(positives["components"].astype(int)),
+            "area_percent": _distribution(marked["area_fraction"].astype(float) * 100),
+            "components": _histogram(marked["components"].astype(int)),
         },
         "phantom_images": phantom_images,
         "images": len(annotations),
         "images_without_row": int((status == "unannotated").sum()),
-        "table_images_without_image": len(images) - len(matched),
-        "rows_without_image": sum(bool(image_id) and image_id not in known for image_id in named),
-        "rejected_rows": len(rejected),
+        "table_images_without_image": len(truths.images) - len(matched),
+        "rows_without_image": sum(bool(image_id) and image_id not in known for image_id in truths.rows),
+        "rejected_rows": len(truths.rejected),
         "rejected_images": int((status == "rejected").sum()),
-        "repeated_rows": len(table.rows) - len({(row.image_id, row.code) for row in table.rows}),
+        "repeated_rows": truths.repeated_rows,
     }
 
 
-def _count(images: Iterable[ImageAnnotation]) -> dict[str, Any]:
-    every = list(images)
-    positives = [image for image in every if image.rle_count]
-    negatives = sum(not image.rejected and not image.rle_count for image in every)
+def _count(truths: Iterable[Truth]) -> dict[str, Any]:
+    every = list(truths)
+    sure = [truth for truth in every if not truth.rejected]
+    positives = [truth for truth in sure if truth.positive]
     return {
         "images": len(every),
         "positives": len(positives),
-        "negatives": negatives,
-        "rejected": sum(image.rejected for image in every),
-        "prevalence": len(positives) / (len(positives) + negatives) if positives or negatives else None,
-        "several_rows": sum(image.rle_count > 1 for image in positives),
-        "overlapping": sum(image.overlapping for image in positives),
-        "rle_rows": _histogram(image.rle_count for image in positives),
-        "area_px": _distribution([image.area_px for image in positives]),
+        "label_only": sum(truth.runs is None for truth in positives),
+        "negatives": len(sure) - len(positives),
+        "rejected": len(every) - len(sure),
+        "prevalence": len(positives) / len(sure) if sure else None,
+        "several_rows": sum(truth.rle_count > 1 for truth in positives),
+        "overlapping": sum(truth.overlapping for truth in positives),
+        "rle_rows": _histogram(truth.rle_count for truth in positives if truth.runs is not None),
+        "area_px": _distribution([truth.area_px for truth in positives if truth.area_px is not None]),
     }
 
 

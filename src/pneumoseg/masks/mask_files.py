@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
-from pneumoseg.sources.rle_grouping import ImageAnnotation, Size, group_rows
-from pneumoseg.sources.rle_table import AnnotationTable, RejectedRow, read_rows
+from pneumoseg.sources.source import source_of
+from pneumoseg.sources.truth import Size, Truth, Truths
 
 #: data/rejected_annotations.csv; image_id is empty where the table's text is no id.
 REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
@@ -53,22 +53,22 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
     metadata = read_table(layout.metadata, METADATA)
     sizes = _image_sizes(metadata, layout.metadata)
     annotations = layout.root / data.annotations
-    table = read_rows(annotations)
-    images, rejected = group_rows(table, sizes, Size(params.table_size_px, params.table_size_px))
+    truths = source_of(data).truth(annotations, sizes, params)
     # First of all, so that it can be looked into when the checks below end the stage.
-    write_table(layout.rejected_annotations, pd.DataFrame(rejected, columns=list(REJECTED_ROWS)), REJECTED_ROWS)
-    _check_match(table, sizes, annotations, layout.metadata)
-    _check_rejected(table, rejected, params.max_rejected_fraction, annotations, layout.rejected_annotations)
+    rejected = pd.DataFrame(truths.rejected, columns=list(REJECTED_ROWS))
+    write_table(layout.rejected_annotations, rejected, REJECTED_ROWS)
+    _check_match(truths, sizes, annotations, layout.metadata)
+    _check_rejected(truths, params.max_rejected_fraction, annotations, layout.rejected_annotations)
 
     fresh_dir(layout.masks)
 
     def describe(image_id: str) -> dict[str, Any]:
-        return _describe(image_id, images.get(image_id), sizes[image_id], layout.masks)
+        return _describe(image_id, truths.images.get(image_id), sizes[image_id], layout.masks)
 
     frame = pd.DataFrame(map_threads(describe, sorted(sizes), workers, "masks"))
     write_table(layout.annotations, frame, ANNOTATIONS)
     phantoms = int(metadata["phantom"].fillna(0).sum())
-    write_json(layout.masks_counts, summarise(table, images, rejected, frame, phantoms))
+    write_json(layout.masks_counts, summarise(truths, frame, phantoms))
 
 
 def _image_sizes(metadata: pd.DataFrame, path: Path) -> dict[str, Size]:
@@ -84,43 +84,44 @@ def _image_sizes(metadata: pd.DataFrame, path: Path) -> dict[str, Size]:
     return {str(image_id): Size(int(rows), int(columns)) for image_id, rows, columns in triples}
 
 
-def _check_match(table: AnnotationTable, sizes: Mapping[str, Size], table_path: Path, metadata_path: Path) -> None:
-    named = {row.image_id for rows in (table.rows, table.rejected) for row in rows if row.image_id}
+def _check_match(truths: Truths, sizes: Mapping[str, Size], annotations: Path, metadata: Path) -> None:
+    named = set(truths.rows) - {""}
     if named.intersection(sizes):
         return
     if not named:
-        raise DataError(f"{table_path}: no row names an image; {len(table.rejected)} rows were rejected")
+        raise DataError(f"{annotations}: no row names an image; {len(truths.rejected)} rows were rejected")
     raise DataError(
-        f"no image has a row in {table_path}: its ids look like {min(named)}, those of {metadata_path} like "
-        f"{min(sizes)}; data.annotations must belong to data.root and hold the SOPInstanceUIDs of its DICOM files"
+        f"no image has a row in {annotations}: its ids look like {min(named)}, those of {metadata} like {min(sizes)}; "
+        "data.annotations must belong to data.root and name its images (in SIIM's layout by SOPInstanceUID)"
     )
 
 
-def _check_rejected(
-    table: AnnotationTable, rejected: Sequence[RejectedRow], limit: float, table_path: Path, rejected_path: Path
-) -> None:
-    total = len(table.rows) + len(table.rejected)
-    if len(rejected) > limit * total:
-        first = rejected[0]
+def _check_rejected(truths: Truths, limit: float, annotations: Path, rejected: Path) -> None:
+    total, bad = len(truths.rows), len(truths.rejected)
+    if bad > limit * total:
+        first = truths.rejected[0]
         raise DataError(
-            f"{table_path}: {len(rejected)} of {total} rows cannot be used, more than masks.max_rejected_fraction = "
-            f"{limit}; the first is line {first.line}: {first.reason}. All are listed in {rejected_path}: mend the "
+            f"{annotations}: {bad} of {total} rows cannot be used, more than masks.max_rejected_fraction = "
+            f"{limit}; the first is line {first.line}: {first.reason}. All are listed in {rejected}: mend the "
             "table, or raise the limit"
         )
 
 
-def _describe(image_id: str, annotation: ImageAnnotation | None, size: Size, masks_dir: Path) -> dict[str, Any]:
+def _describe(image_id: str, truth: Truth | None, size: Size, masks_dir: Path) -> dict[str, Any]:
     """Give an image's row of annotations.csv, and write its mask if it has one."""
     row: dict[str, Any] = dict.fromkeys(ANNOTATIONS) | {"image_id": image_id, "mask_sha256": ""}
-    if annotation is None or annotation.rejected:
-        status = "unannotated" if annotation is None else "rejected"
+    if truth is None or truth.rejected:
+        status = "unannotated" if truth is None else "rejected"
         return row | {"annotated": 0, "rle_count": 0, STATUS: status}
-    row |= {"annotated": 1, "rle_count": annotation.rle_count}
-    if annotation.rle_count == 0:
+    row |= {"annotated": 1, "mask_known": int(truth.runs is not None), "rle_count": truth.rle_count}
+    if not truth.positive:
         return row | {"pneumothorax": 0, "components": 0, "area_px": 0, "area_fraction": 0.0, STATUS: "negative"}
-    mask = draw_runs(annotation.runs, *size)
+    row |= {"pneumothorax": 1, STATUS: "positive"}
+    if truth.runs is None:
+        return row
+    mask = draw_runs(truth.runs, *size)
     write_png(masks_dir / f"{image_id}.png", mask.view(np.uint8) * np.uint8(255))
-    return row | {"pneumothorax": 1, STATUS: "positive"} | measure(mask)
+    return row | measure(mask)
 
 
 def measure(mask: NDArray[np.bool_]) -> dict[str, Any]:

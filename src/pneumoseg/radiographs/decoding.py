@@ -1,16 +1,16 @@
-"""DICOM files to data sets and stored pixel values: Pillow decodes what it can, GDCM the rest, both by pydicom."""
+"""Bytes of DICOM files to data sets and stored values: Pillow decodes what it can, GDCM the rest, both by pydicom."""
 
 from __future__ import annotations
 
 import io
 import logging
 import struct
+import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gdcm
@@ -21,7 +21,7 @@ from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
-from pneumoseg.radiographs.attributes import integer
+from pneumoseg.radiographs.header import Header
 from pneumoseg.radiographs.identity import ALLOWED_ATTRIBUTES
 from pneumoseg.radiographs.rules import Refusal
 
@@ -61,19 +61,12 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def read_dataset(path: Path, max_bytes: int) -> Dataset:
+def read_dataset(content: bytes, max_bytes: int) -> Dataset:
     """Read the allowed attributes and the pixel data of a DICOM file, with or without preamble and transfer syntax.
 
     Raises:
-        Refusal: (unreadable, not_dicom, too_large) it is no file that can be read as DICOM.
+        Refusal: (not_dicom, too_large) it is no file that can be read as DICOM.
     """
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= max_bytes else b""
-    except OSError as error:
-        raise Refusal("unreadable", f"the file cannot be read ({error.strerror})") from error
-    if size > max_bytes:
-        raise Refusal("too_large", f"a file of {size} bytes; extract.max_pixels allows no more than {max_bytes}")
     if not _looks_like_dicom(content):
         raise Refusal("not_dicom", "no DICOM file" if content else "an empty file")
     try:
@@ -102,23 +95,13 @@ def _refuse_inflated(content: bytes, max_bytes: int) -> None:
         raise Refusal("too_large", f"a deflated file of more than {max_bytes} bytes")
 
 
-def transfer_syntax(dataset: Dataset) -> tuple[uid.UID, bool]:
-    """The transfer syntax, and whether the file states it; else what pydicom found the header to be written in."""
-    stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if stated:
-        return uid.UID(stated), True
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return uid.ImplicitVRLittleEndian, False
-    return (uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian), False
-
-
-def decode(dataset: Dataset, path: Path) -> NDArray[Any]:
+def decode(dataset: Dataset, header: Header, content: bytes) -> NDArray[Any]:
     """The stored values of a single-frame grey image, sign and unused bits set right, nothing else applied.
 
     Args:
         dataset: as of read_dataset.
-        path: where it came from (GDCM reads 12-bit JPEG from there).
+        header: of the same file.
+        content: of the same file (GDCM reads 12-bit JPEG from there).
 
     Returns:
         (Rows, Columns) uint8, int8, uint16 or int16 in native byte order.
@@ -126,18 +109,18 @@ def decode(dataset: Dataset, path: Path) -> NDArray[Any]:
     Raises:
         Refusal: (pixel_data) missing, truncated, damaged, of another size than the header says, of an unknown syntax.
     """
-    syntax, stated = transfer_syntax(dataset)
+    syntax = header.syntax
     if "PixelData" not in dataset:
         raise Refusal("pixel_data", "no pixel data, or cut off within them")
     if syntax not in _OWN | _PILLOW | _GDCM:
         raise Refusal("pixel_data", f"transfer syntax {syntax.name} cannot be decoded")
-    if not stated:
+    if not header.syntax_stated:
         dataset.file_meta.TransferSyntaxUID = syntax
-    shape = integer(dataset, "Rows"), integer(dataset, "Columns")
-    plugin = "" if syntax in _OWN else _choose_plugin(dataset, shape)
+    shape = header.integer("Rows"), header.integer("Columns")
+    plugin = "" if syntax in _OWN else _choose_plugin(dataset.PixelData, header, shape)
     try:
         if plugin == "gdcm" and syntax == uid.JPEGExtended12Bit:
-            stored = _decode_12_bit(path)
+            stored = _decode_12_bit(content)
         else:
             stored = pixel_array(dataset, decoding_plugin=plugin, raw=True)
     except Exception as error:
@@ -147,7 +130,7 @@ def decode(dataset: Dataset, path: Path) -> NDArray[Any]:
     return np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
 
 
-def _choose_plugin(dataset: Dataset, shape: tuple[int, int]) -> str:
+def _choose_plugin(pixel_data: bytes, header: Header, shape: tuple[int, int]) -> str:
     """The decoder of a JPEG, JPEG-LS or JPEG 2000 frame: Pillow for every kind it can read, else GDCM.
 
     Never GDCM after Pillow has failed: Pillow fails on damaged frames, which GDCM fills with grey, or crashes on.
@@ -157,7 +140,7 @@ def _choose_plugin(dataset: Dataset, shape: tuple[int, int]) -> str:
             pixels whatever the header says, and GDCM writes past its buffer where a frame is larger than announced.
     """
     try:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        frame = get_frame(pixel_data, 0, number_of_frames=1)
     except Exception as error:
         raise Refusal("pixel_data", "the encapsulated frame is damaged") from error
     if b"\xff\xd9" not in frame[-1024:]:
@@ -170,9 +153,9 @@ def _choose_plugin(dataset: Dataset, shape: tuple[int, int]) -> str:
             "pixel_data",
             f"the compressed frame has {head.rows} x {head.columns} pixels, the header says {shape[0]} x {shape[1]}",
         )
-    if head.components != 1 or head.bits > integer(dataset, "BitsAllocated"):
+    if head.components != 1 or head.bits > header.integer("BitsAllocated"):
         raise Refusal("pixel_data", f"the compressed frame has {head.components} sample(s) of {head.bits} bits a pixel")
-    return "pillow" if head.pillow and dataset.file_meta.TransferSyntaxUID in _PILLOW else "gdcm"
+    return "pillow" if head.pillow and header.syntax in _PILLOW else "gdcm"
 
 
 @dataclass(frozen=True)
@@ -207,12 +190,15 @@ def frame_head(frame: bytes) -> FrameHead | None:
     return None
 
 
-def _decode_12_bit(path: Path) -> NDArray[Any] | None:
-    """JPEG Extended with 12 bits, which GDCM decodes but pydicom does not ask it to."""
+def _decode_12_bit(content: bytes) -> NDArray[Any] | None:
+    """JPEG Extended with 12 bits, which GDCM decodes (from a file only) but pydicom does not ask it to."""
     reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    if not reader.Read():
-        return None
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        file.write(content)
+        file.flush()
+        reader.SetFileName(file.name)
+        if not reader.Read():
+            return None
     image = reader.GetImage()
     columns, rows = image.GetDimension(0), image.GetDimension(1)
     values = np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), np.uint16)

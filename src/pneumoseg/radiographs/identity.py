@@ -1,4 +1,4 @@
-"""What may leave a DICOM file: a list of attributes, ids that are safe as file names, and patients as keyed hashes.
+"""What may leave an image file: a list of attributes, ids that are safe as file names, patients as keyed hashes.
 
 Only the attributes listed here are read at all. Names, dates, institutions and free text are not among them, so no
 output can hold them. Two things stay the user's own care: the name of a file, which column ``source`` repeats, and
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.tables import IMAGE_ID
@@ -27,6 +27,7 @@ ALLOWED_ATTRIBUTES = (
     "SyntheticData",
     "SOPClassUID",
     "SOPInstanceUID",
+    "StudyInstanceUID",
     "Modality",
     "PatientID",
     "PatientSex",
@@ -60,6 +61,7 @@ _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _AGE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)([YMWD]?)")
 _YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _SEXES = ("M", "F", "O")
+_MAX_SPACING_MM = 10.0
 
 
 def hash_key(environment: Mapping[str, str] = os.environ) -> bytes:
@@ -76,17 +78,17 @@ def hash_key(environment: Mapping[str, str] = os.environ) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def patient_hash(patient_id: str, key: bytes) -> str:
-    """The first 16 hexadecimal digits of HMAC-SHA256 over the stripped PatientID; empty stays empty.
+def keyed_hash(number: str, key: bytes) -> str:
+    """The first 16 hexadecimal digits of HMAC-SHA256 over a stripped patient or study id; empty stays empty.
 
     Empty ids are many unknown patients, not one: they must never share a hash.
     """
-    plain = patient_id.strip().encode("utf-8", "surrogatepass")
+    plain = number.strip().encode("utf-8", "surrogatepass")
     return hmac.new(key, plain, hashlib.sha256).hexdigest()[:16] if plain else ""
 
 
 def valid_image_id(text: str) -> bool:
-    """Whether a SOPInstanceUID can be a file name: SIIM's ``ID_…`` can, ``../../x`` or ``.hidden`` cannot."""
+    """Whether an id can be a file name: SIIM's ``ID_…`` can, ``../../x`` or ``.hidden`` cannot."""
     return IMAGE_ID.fullmatch(text) is not None
 
 
@@ -106,3 +108,8 @@ def age_years(text: str) -> float | None:
     """Years from an age string: ``064Y``, SIIM's plain ``64``, or months, weeks, days; None where it is no age."""
     match = _AGE.fullmatch(text.strip().upper())
     return float(match[1]) * _YEARS[match[2]] if match else None
+
+
+def is_spacing(values: Sequence[float]) -> bool:
+    """Whether these are millimetres between rows and between columns (PS3.3 10.7.1.3) that a radiograph can have."""
+    return len(values) == 2 and all(0 < value <= _MAX_SPACING_MM for value in values)

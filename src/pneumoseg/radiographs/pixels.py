@@ -15,11 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.extract import ExtractParams
-from pneumoseg.radiographs.attributes import LookupTable
 
 Values = NDArray[np.float64]
 
 WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """A modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    Attributes:
+        first: the input value that the first entry belongs to; lower ones take it too, values past the end the last.
+        entries: (N,) float64.
+        maximum: the largest value that an entry may take, 2^bits - 1.
+    """
+
+    first: int
+    entries: Values
+    maximum: float
+
+    def apply(self, values: Values) -> Values:
+        """Map values of any shape to entries, same shape."""
+        index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
+        entries: Values = self.entries[index.astype(np.intp)]
+        return entries
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ def decode(code: str, rows: int, columns: int) -> NDArray[np.bool_]:
     return draw_runs(read_runs(code, rows * columns), rows, columns)
 
 
-def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> str:
-    """Encode a mask, (H, W) bool or integers of which every nonzero one counts; ``-1`` where it is empty.
+def runs_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Give the runs of a mask, (N, 2) int64 as in read_runs; the inverse of draw_runs.
 
     Raises:
         RleError: the array has not two axes.
@@ -129,7 +129,16 @@ def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> str:
         raise RleError(f"a mask has the axes (H, W), this one has shape {mask.shape}")
     flat = np.zeros(mask.size + 2, np.int8)
     flat[1:-1] = (mask != 0).T.ravel()
-    edges = np.flatnonzero(np.diff(flat))
+    return np.flatnonzero(np.diff(flat)).astype(np.int64).reshape(-1, 2)
+
+
+def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> str:
+    """Encode a mask, (H, W) bool or integers of which every nonzero one counts; ``-1`` where it is empty.
+
+    Raises:
+        RleError: the array has not two axes.
+    """
+    edges = runs_of(mask).ravel()
     if not edges.size:
         return EMPTY
     # Edges alternate start, end; their differences are gap, length, gap, length …

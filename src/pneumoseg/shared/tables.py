@@ -25,6 +25,7 @@ Columns = Mapping[str, Kind]
 METADATA: Columns = {
     "image_id": "text",
     "patient_id": "text",  # HMAC of PatientID; empty where the file has none
+    "study_id": "text",  # HMAC of StudyInstanceUID; empty where unknown
     "sex": "text",  # M, F, O or empty
     "age_years": "number",
     "view_position": "text",
@@ -46,6 +47,7 @@ ANNOTATIONS: Columns = {
     "image_id": "text",
     "annotated": "integer",  # 0: no row in the annotation table; such an image is never a negative
     "pneumothorax": "integer",  # 1, 0, or empty where not annotated
+    "mask_known": "integer",  # 0: a pneumothorax whose place is not known, so without a file in data/masks
     "rle_count": "integer",
     "components": "integer",
     "area_px": "integer",

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.shared.rle import EMPTY, RleError, merge_runs, read_runs
-from pneumoseg.sources.rle_table import AnnotationRow, AnnotationTable, RejectedRow
+from pneumoseg.sources.rle_table import AnnotationRow, AnnotationTable
+from pneumoseg.sources.truth import REJECTED, RejectedRow, Size, Truth, Truths
 
 
-class Size(NamedTuple):
-    """Size of an image in pixels."""
-
-    rows: int
-    columns: int
-
-
-@dataclass(frozen=True)
-class ImageAnnotation:
-    """What the table says of one image.
-
-    Attributes:
-        runs: (N, 2) int64, the merged mask as column-major pixel ranges (rle.read_runs); N is 0 without pneumothorax.
-        rle_count: rows with a mask; 0 without pneumothorax.
-        overlapping: whether two of its rows mark the same pixel.
-        rejected: whether a row is damaged or contradicts another; the image's truth is then unknown, the rest void.
-    """
-
-    runs: NDArray[np.int64]
-    rle_count: int
-    overlapping: bool
-    rejected: bool
-
-    @property
-    def area_px(self) -> int:
-        """Area of the merged mask in pixels."""
-        return int((self.runs[:, 1] - self.runs[:, 0]).sum())
-
-
-_REJECTED = ImageAnnotation(np.empty((0, 2), np.int64), 0, overlapping=False, rejected=True)
-
-
-def group_rows(
-    table: AnnotationTable, sizes: Mapping[str, Size], default: Size
-) -> tuple[dict[str, ImageAnnotation], list[RejectedRow]]:
+def group_rows(table: AnnotationTable, sizes: Mapping[str, Size], default: Size) -> Truths:
     """Merge the rows of each image by OR.
 
     Args:
@@ -56,8 +21,8 @@ def group_rows(
         default: size against which codes of other images are checked.
 
     Returns:
-        The annotation of every image that the table names, and all rows that cannot be used, by line: damaged ones, and
-        each other row of the same images.
+        What it says of every image that it names, and all rows that cannot be used, by line: damaged ones, and each
+        other row of the same images.
     """
     by_image: dict[str, list[AnnotationRow]] = {}
     for row in table.rows:
@@ -67,20 +32,24 @@ def group_rows(
         if bad.image_id:
             damaged.setdefault(bad.image_id, []).append(bad)
 
-    images: dict[str, ImageAnnotation] = {}
+    images: dict[str, Truth] = {}
     rejected = [row for row in table.rejected if not row.image_id]
     for image_id in sorted({*by_image, *damaged}):
-        annotation, bad_rows = _merge(
+        images[image_id], bad_rows = _merge(
             by_image.get(image_id, []), damaged.get(image_id, []), sizes.get(image_id, default), image_id in sizes
         )
-        images[image_id] = annotation
         rejected += bad_rows
-    return images, sorted(rejected)
+    return Truths(
+        images,
+        [*(row.image_id for row in table.rows), *(row.image_id for row in table.rejected)],
+        sorted(rejected),
+        len(table.rows) - len({(row.image_id, row.code) for row in table.rows}),
+    )
 
 
 def _merge(
     rows: Sequence[AnnotationRow], damaged: Sequence[RejectedRow], size: Size, known: bool
-) -> tuple[ImageAnnotation, list[RejectedRow]]:
+) -> tuple[Truth, list[RejectedRow]]:
     """Merge the rows of one image, or reject them all."""
     bad = list(damaged)
     runs: list[NDArray[np.int64]] = []
@@ -95,11 +64,15 @@ def _merge(
         lines = {row.line for row in bad}
         reason = f"another row of this image was rejected, line {bad[0].line}"
         bad += [RejectedRow(row.line, row.image_id, reason) for row in rows if row.line not in lines]
-        return _REJECTED, bad
+        return REJECTED, bad
     every = np.concatenate(runs)
-    merged = ImageAnnotation(merge_runs(every), sum(map(bool, map(len, runs))), overlapping=False, rejected=False)
-    overlapping = int((every[:, 1] - every[:, 0]).sum()) > merged.area_px
-    return ImageAnnotation(merged.runs, merged.rle_count, overlapping, rejected=False), []
+    merged = merge_runs(every)
+    overlapping = len(merged) > 0 and _pixels(every) > _pixels(merged)
+    return Truth(len(merged) > 0, merged, sum(len(found) > 0 for found in runs), overlapping), []
+
+
+def _pixels(runs: NDArray[np.int64]) -> int:
+    return int((runs[:, 1] - runs[:, 0]).sum())
 
 
 def _contradictions(rows: Sequence[AnnotationRow]) -> list[RejectedRow]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.rle import EMPTY
 from pneumoseg.shared.tables import IMAGE_ID
+from pneumoseg.sources.truth import RejectedRow
 
 ID_COLUMN = "ImageId"
 CODE_COLUMN = "EncodedPixels"
@@ -30,14 +31,6 @@ class AnnotationRow(NamedTuple):
     line: int  # in the file, the first is 1
     image_id: str
     code: str
-
-
-class RejectedRow(NamedTuple):
-    """A row that cannot be used. ``image_id`` is empty where it is no id: such text may name a person."""
-
-    line: int
-    image_id: str
-    reason: str
 
 
 @dataclass(frozen=True)

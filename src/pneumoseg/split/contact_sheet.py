@@ -28,10 +28,14 @@ _PAPER_RGB = (24, 24, 24)
 def choose_example(images: pd.DataFrame) -> str:
     """The image to show: the positive at the upper quartile of mask area, large enough to see and not extreme.
 
+    Any positive, shown without an outline, where no mask is known.
+
     Args:
         images: with columns image_id, pneumothorax, area_fraction; at least one positive.
     """
     positives = images[images["pneumothorax"] == 1].sort_values(["area_fraction", "image_id"])
+    if positives["area_fraction"].notna().any():
+        positives = positives[positives["area_fraction"].notna()]
     return str(positives["image_id"].iloc[(3 * (len(positives) - 1) + 2) // 4])
 
 
@@ -42,7 +46,7 @@ def write_contact_sheet(layout: Layout, image_id: str, params: AugmentParams, se
 
     Args:
         layout: images and masks are read; the sheet lies in splits.
-        image_id: a positive image with a mask.
+        image_id: a positive image.
         params: section augment.
         seed: split.seed.
         phantom: whether the image is a phantom; the heading then says so.

@@ -25,7 +25,8 @@ def make_folds(images: pd.DataFrame, params: SplitParams, listed: set[str] | Non
     The order of the rows changes nothing.
 
     Args:
-        images: with columns image_id, patient, pneumothorax (0 or 1), area_fraction and view_position.
+        images: with columns image_id, patient, pneumothorax (0 or 1), area_fraction (NaN where
+            a mask is not known) and view_position.
         params: section split.
         listed: the ids of the test set; None: params.test_fraction of the images are drawn.
 
@@ -63,13 +64,15 @@ def _labels(images: pd.DataFrame, area_bins: int, parts: int) -> NDArray[np.int6
     """The labels to spread evenly, (N, L) of 0 and 1: pneumothorax, none, any, then each stratum and its margins.
 
     A stratum is pneumothorax by quantile of the mask's area by view. Bins that would hold fewer positives than there
-    are parts are merged, as are views other than AP and PA.
+    are parts are merged, as are views other than AP and PA; positives without a known area are a bin of their own.
     """
     positive = images["pneumothorax"].to_numpy() == 1
     areas = images["area_fraction"].to_numpy(np.float64)
-    bins = max(1, min(area_bins, int(positive.sum()) // parts))
-    edges = np.quantile(areas[positive], np.arange(1, bins) / bins) if positive.any() else np.array([])
+    measured = positive & np.isfinite(areas)
+    bins = max(1, min(area_bins, int(measured.sum()) // parts))
+    edges = np.quantile(areas[measured], np.arange(1, bins) / bins) if measured.any() else np.array([])
     size = np.where(positive, 1 + np.searchsorted(edges, areas, side="right"), 0)
+    size[positive & ~measured] = bins + 1
     view = images["view_position"].where(images["view_position"].isin(["AP", "PA"]), "other").to_numpy()
     strata = pd.DataFrame({"size": size, "view": view})
     strata["both"] = strata["size"].astype(str) + strata["view"]

@@ -15,6 +15,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import available_cores, run_all
 from pneumoseg.split.pairs import load_pair
 
+_ManifestRow = tuple[str, str, int, int]  # image_id, augmentation, copy, pneumothorax
+
 _FEW = 64  # rows for which starting processes costs more than it brings
 
 
@@ -24,13 +26,13 @@ def materialize(
     """Write images/<image_id>__<copy>.png and masks/<image_id>__<copy>.png for every row of a manifest.
 
     The recipe of the row is applied once, at the size of the image's PNG, 8 bit; augment.online is not, since it
-    differs by epoch. Masks are 0 and 255, and all 0 for negatives. The draw of a row depends on split.seed, image,
-    copy and recipe alone: it is one example, not the draw of any epoch of training.
+    differs by epoch. Masks are 0 and 255, all 0 for negatives; a positive whose mask is not known has none. The draw of
+    a row depends on split.seed, image, copy and recipe alone: it is one example, not the draw of any epoch of training.
 
     Args:
         layout: images and masks are read; both folders lie in splits/materialized/fold<k>, emptied first.
         fold: k.
-        manifest: columns image_id, augmentation, copy.
+        manifest: columns of tables.MANIFEST.
         augment_params: section augment.
         seed: split.seed.
         workers: processes; 0 or 1: none but this one, None: one for each core. The files are the same.
@@ -42,13 +44,14 @@ def materialize(
     (out / "images").mkdir()
     (out / "masks").mkdir()
     augmenter = Augmenter(augment_params.model_copy(update={"online": None}))
-    rows = [(str(row.image_id), str(row.augmentation), int(str(row.copy))) for row in manifest.itertuples()]
+    columns = ("image_id", "augmentation", "copy", "pneumothorax")
+    rows = list(zip(*(manifest[name].tolist() for name in columns), strict=True))
     task = _Task(augmenter, layout, out, seed)
     count = min(available_cores() if workers is None else workers, len(rows) // _FEW + 1)
     run_all(task, rows, _crashed, count if count > 1 else 0, "augmented pairs")
 
 
-def _crashed(row: tuple[str, str, int]) -> None:
+def _crashed(row: _ManifestRow) -> None:
     raise DataError(
         f"image {row[0]}: the process that augmented it ({row[1]}) died, twice; is memory short? lower runtime.workers"
     )
@@ -60,12 +63,13 @@ class _Task:
     def __init__(self, augmenter: Augmenter, layout: Layout, out: Path, seed: int) -> None:
         self._augmenter, self._layout, self._out, self._seed = augmenter, layout, out, seed
 
-    def __call__(self, row: tuple[str, str, int]) -> None:
-        image_id, recipe, copy = row
+    def __call__(self, row: _ManifestRow) -> None:
+        image_id, recipe, copy, positive = row
         image, mask = load_pair(self._layout, image_id, None)
         image, mask = self._augmenter(recipe, image, mask, row_seed(self._seed, image_id, recipe, copy))
         write_png(self._out / "images" / f"{image_id}__{copy}.png", image)
-        write_png(self._out / "masks" / f"{image_id}__{copy}.png", np.where(mask > 127, 255, 0).astype(np.uint8))
+        if not positive or (self._layout.masks / f"{image_id}.png").exists():
+            write_png(self._out / "masks" / f"{image_id}__{copy}.png", np.where(mask > 127, 255, 0).astype(np.uint8))
 
 
 def row_seed(seed: int, image_id: str, recipe: str, copy: int) -> int:

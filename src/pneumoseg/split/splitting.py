@@ -77,6 +77,7 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         "images": len(table),
         "positives": int(table["pneumothorax"].sum()),
         "prevalence": float(table["pneumothorax"].mean()),
+        "label_only": int(table["mask_known"].eq(0).sum()),
         "unannotated": len(known) - len(table),
         "excluded": int((~inside).sum()),
         "phantoms": int(table["phantom"].eq(1).sum()),

@@ -1,0 +1,76 @@
+"""What is known of the images of a data set: a mask, a label alone, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Size(NamedTuple):
+    """Size of an image in pixels."""
+
+    rows: int
+    columns: int
+
+
+class RejectedRow(NamedTuple):
+    """A row of an annotation table that cannot be used. ``image_id`` is empty where it is no id: it may name a person.
+
+    ``line`` is that of the file, the first is 1.
+    """
+
+    line: int
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of one annotated image.
+
+    Attributes:
+        positive: whether it shows a pneumothorax.
+        runs: (N, 2) int64, its mask as column-major pixel ranges (rle.read_runs, rle.runs_of); N is 0 without
+            pneumothorax. None: a pneumothorax whose place is not known.
+        rle_count: rows of the table with a part of the mask.
+        overlapping: whether two of its rows mark the same pixel.
+        rejected: whether a row is damaged or contradicts another; nothing is then known, and the rest is void.
+    """
+
+    positive: bool
+    runs: NDArray[np.int64] | None
+    rle_count: int = 0
+    overlapping: bool = False
+    rejected: bool = False
+
+    @property
+    def area_px(self) -> int | None:
+        """Area of the mask in pixels; None where it is not known."""
+        return None if self.runs is None else int((self.runs[:, 1] - self.runs[:, 0]).sum())
+
+
+_NO_RUNS: NDArray[np.int64] = np.empty((0, 2), np.int64)
+NEGATIVE = Truth(positive=False, runs=_NO_RUNS)
+LABEL_ONLY = Truth(positive=True, runs=None)
+REJECTED = Truth(positive=False, runs=_NO_RUNS, rejected=True)
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What the annotations of a data set hold.
+
+    Attributes:
+        images: of each image that they name, whether or not it has a file. Others are not annotated, never negative.
+        rows: the image id of each of their rows; empty where it is no id.
+        rejected: rows that cannot be used.
+        repeated_rows: rows that say the same as another.
+    """
+
+    images: Mapping[str, Truth]
+    rows: Sequence[str]
+    rejected: Sequence[RejectedRow] = ()
+    repeated_rows: int = 0
