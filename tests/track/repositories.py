@@ -1,17 +1,14 @@
-"""Commands in a small repository, in an environment that is nobody's own."""
+"""Commands in a small repository, by an author of its own."""
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "true",
-    "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-}  # fmt: skip
+ENVIRONMENT = os.environ | {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "t"), ("EMAIL", "t@example.org"))
+}
 
 
 def shell(root: Path, *command: str) -> None:
