@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,14 @@ def test_a_figure_of_one_file_stands_wherever_figures_do(tmp_path: Path) -> None
         assert group["mean_probability"] == pytest.approx(expected, abs=1e-6)
     assert "mean_probability" in (project.plots / "subgroups.csv").read_text().splitlines()[0]
     assert "mean_probability" not in {metric.name for metric in all_metrics()}
+
+
+def test_the_order_of_the_list_hangs_on_no_import() -> None:
+    program = "import pneumoseg.evaluate.metrics.surface_distance; from pneumoseg.shared.registry import METRICS"
+    asked = f"{program}; import sys; sys.stdout.write(' '.join(METRICS.names()))"
+    names = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert names == [metric.name for metric in all_metrics()]
+    assert names[:3] == ["dice_all", "dice_pos", "sensitivity"]
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
