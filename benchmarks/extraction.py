@@ -25,6 +25,7 @@ from pneumoseg.extract.extraction import extract
 from pneumoseg.extract.one_file import Job, Outcome, extract_one
 from pneumoseg.shared.files import PNG_FLAGS
 from pneumoseg.shared.layout import Layout
+from pneumoseg.sources.source import Item
 
 SIZE_PX = 1024
 DIFFERENT = 12
@@ -99,7 +100,7 @@ def one_image(root: Path, out: Path, frames: list[bytes]) -> tuple[float, float]
 
 def done(job: Job, path: Path) -> Outcome:
     """One file, from reading it to its PNG on disk."""
-    outcome = extract_one(job, path)
+    outcome = extract_one(job, Item(path))
     if outcome.row is None:
         raise RuntimeError(outcome.reason)
     return outcome

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.leftovers import remove_stale_folds, remove_stale_sites
 
@@ -27,3 +29,10 @@ def test_sets_that_are_no_longer_named(tmp_path: Path):
     (layout.metrics / "external/README.md").write_text("kept")
     remove_stale_sites(layout, {"b": None})
     assert sorted(path.name for path in (layout.metrics / "external").iterdir()) == ["README.md", "b"]
+
+
+def test_the_run_cache_stands_in_for_no_stage_that_removes_them(root: Path):
+    """Going back to an earlier train_folds, DVC would bring the outputs back and leave the leftovers."""
+    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    for stage in ("split", "evaluate"):
+        assert any(next(iter(metric.values())).get("persist") for metric in stages[stage]["metrics"])
