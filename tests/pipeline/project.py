@@ -10,10 +10,12 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from ruamel.yaml import YAML
@@ -75,7 +77,8 @@ class Project:
     def stage(self, name: str, *arguments: str) -> tuple[int, str]:
         """Run a stage script in this process, with the code of this repository: its exit code, and what it told."""
         main = importlib.import_module(f"stages.{name}").main
-        return self._told(lambda: main(list(arguments)) if arguments else main())
+        with mock.patch.object(sys, "argv", [f"stages/{name}.py", *arguments]):
+            return self._told(main)
 
     def command(self, *arguments: str) -> str:
         """Run ``pneumoseg`` in this process; gives what it told."""
