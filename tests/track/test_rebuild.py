@@ -200,8 +200,10 @@ def test_revisions_export_what_the_lock_names(repo: Path, tmp_path: Path) -> Non
         "data/models/fold3",
     ]
     for sha in (None, revisions.resolve(repo, "HEAD").sha):
-        target = tmp_path / str(sha)
-        assert revisions.Snapshot(repo, sha).export(wanted, target) == ["data/none", "data/models/fold3"]
+        target, snapshot = tmp_path / str(sha), revisions.Snapshot(repo, sha)
+        code = {path: md5 for path, md5 in snapshot.stages["train@0"].deps.items() if path.startswith("src/")}
+        assert snapshot.hashes([*code, "src/none"]) == code | {"src/none": None}
+        assert snapshot.export(wanted, target) == ["data/none", "data/models/fold3"]
         assert len((target / "data/predictions/images.csv").read_text()) == 64
         assert (target / "data/splits/folds.csv").read_text().startswith("image_id,patient,fold")
         assert (target / "metrics/plots/roc.csv").read_text() == "x,y\n0,1\n"
