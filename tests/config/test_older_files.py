@@ -22,10 +22,12 @@ FILES = Path(__file__).parent / "files" / "450e244"
 
 def test_its_network_predicts_the_same_map():
     image = cv2.imread(str(FILES / "image.png"), cv2.IMREAD_UNCHANGED)
-    ((found, probability),) = Predictor.load([FILES / "fold0"])([image])
+    (answer,) = Predictor.load([FILES / "fold0"])([image])
     wanted = cv2.imread(str(FILES / "map.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(np.rint(found * 255).astype(np.uint8), wanted)
-    assert probability == pytest.approx(json.loads((FILES / "prediction.json").read_text())["probability"], abs=1e-6)
+    np.testing.assert_array_equal(np.rint(answer.map * 255).astype(np.uint8), wanted)
+    assert answer.probability == pytest.approx(
+        json.loads((FILES / "prediction.json").read_text())["probability"], abs=1e-6
+    )
 
 
 def model_without(tmp_path: Path, changed: dict[str, Any], *left_out: str) -> Path:

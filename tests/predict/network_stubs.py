@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pneumoseg.config import load_params
+from pneumoseg.config.model import ModelParams
 from pneumoseg.networks.families.segmentation.assembly import Output
+from pneumoseg.networks.family import Prediction
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.predict.runner import TrainedNetwork, model_folders
 from pneumoseg.shared.files import write_png
@@ -56,6 +59,25 @@ def network(left: float, right: float | None = None, head: float | None = None, 
     return TrainedNetwork(Constant(left, right, head), ModelSpec(model, size_px, (0.5,), (0.5,)))  # type: ignore[arg-type]
 
 
+class ImageFamily:
+    """A family without maps: the output of its networks is the logit of the image."""
+
+    gives_map = False
+
+    def gives_image(self, params: ModelParams) -> bool:
+        return True
+
+    def predict(self, output: Output) -> Prediction:
+        return Prediction(None, output.image.sigmoid())
+
+
+def classifier(probability: float) -> TrainedNetwork:
+    """A network of the family ``image_only``, which a fixture registers."""
+    trained = network(0.5, head=probability)
+    params = trained.spec.params.model_copy(update={"architecture": "image_only"})
+    return replace(trained, spec=replace(trained.spec, params=params))
+
+
 def write_data(layout: Layout, folds: dict[str, str], unlabelled: tuple[str, ...] = ()) -> Layout:
     """Files of the stages before predict for images named in ``folds`` (image id → fold)."""
     chooser = np.random.default_rng(1)
@@ -87,6 +109,6 @@ def write_model(folder: Path, left: float, right: float | None = None) -> None:
 
 
 def read_stubs(fold: Path) -> tuple[TrainedNetwork, ...]:
-    """In place of load_networks."""
+    """In place of load_networks; of a model without a right half a classifier."""
     values = [(folder / "weights.safetensors").read_text().split() for folder in model_folders(fold)]
-    return tuple(network(float(left), float(right)) for left, right in values)
+    return tuple(classifier(*map(float, said)) if len(said) == 1 else network(*map(float, said)) for said in values)

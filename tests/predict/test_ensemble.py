@@ -14,14 +14,15 @@ from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.predict.predictor import MEAN, Combination, Group, Predictor
 from pneumoseg.predict.runner import Runner, TrainedNetwork, Views, model_folders
 from pneumoseg.shared.errors import DataError, ParameterError
-from tests.predict.network_stubs import PARAMS, ROOT, network
+from tests.predict.network_stubs import PARAMS, ROOT, classifier, network
 
 IMAGE = np.zeros((40, 48), np.uint8)
 
 
 def predict(groups: Sequence[Group], combination: Combination = MEAN, runner: Runner | None = None):
     """Left and right value of the map, and the image's probability, all rounded to six decimals."""
-    ((probability, score),) = Predictor(groups, runner, combination)([IMAGE])
+    (answer,) = Predictor(groups, runner, combination)([IMAGE])
+    probability, score = answer.map, answer.probability
     assert probability.dtype == np.float32
     assert probability.shape == IMAGE.shape
     return tuple(round(float(value), 6) for value in (probability[0, 0], probability[0, -1], score))
@@ -71,6 +72,20 @@ def test_masks_alone_leave_the_highest_of_the_combined_map():
     assert predict(groups) == (0.4, 0.35, 0.4)
 
 
+@pytest.mark.parametrize("kind", ["mean", "vote"])
+def test_networks_without_maps_give_the_image_probability_alone(without_maps: None, kind: str):
+    said = [Group((classifier(0.2), classifier(0.4)), 1.0), Group((classifier(0.9),), 3.0)]
+    runner = Runner(views=Views(horizontal_flip=True, scales=(1.0, 1.5)))
+    (answer,) = Predictor(said, runner, Combination(kind, 0.5))([IMAGE])
+    assert answer.map is None
+    assert answer.probability == pytest.approx((0.3 + 3 * 0.9) / 4, abs=1e-6)
+    segmenter = Group((network(0.2, 0.6),), 1.0, "map")
+    beside = Group((classifier(0.9),), 1.0, "image")
+    assert predict([segmenter, beside]) == (0.2, 0.6, 0.9)
+    with pytest.raises(DataError, match="give no map can predict along"):
+        Predictor([segmenter, Group((classifier(0.9),))])
+
+
 def test_no_network_and_no_maps_are_errors():
     for groups in ([Group(())], [Group((network(0.5),), 1.0, "image")]):
         with pytest.raises(DataError, match="dvc repro train"):
@@ -104,15 +119,15 @@ def test_one_scale_is_the_prediction_at_the_trained_size_bit_for_bit():
     model = build_network(PARAMS.model).eval()
     group = Group((TrainedNetwork(model, ModelSpec(PARAMS.model, 64, model.mean, model.std)),))
     image = np.random.default_rng(0).integers(0, 255, (50, 70)).astype(np.uint8)
-    ((plain, score),) = Predictor([group])([image])
-    ((one, one_score),) = Predictor([group], Runner(views=Views(scales=(1.0,))))([image])
-    ((two, two_score),) = Predictor([group], Runner(views=Views(scales=(1.0, 1.5))))([image])
-    ((large, large_score),) = Predictor([group], Runner(views=Views(scales=(1.5,))))([image])
-    assert np.array_equal(plain, one)
-    assert score == one_score
-    np.testing.assert_allclose(two, (plain + large) / 2, atol=1e-6)
-    assert two_score == pytest.approx(float(two.max()), abs=1e-6)
-    assert large_score != score
+    (plain,) = Predictor([group])([image])
+    (one,) = Predictor([group], Runner(views=Views(scales=(1.0,))))([image])
+    (two,) = Predictor([group], Runner(views=Views(scales=(1.0, 1.5))))([image])
+    (large,) = Predictor([group], Runner(views=Views(scales=(1.5,))))([image])
+    assert np.array_equal(plain.map, one.map)
+    assert plain.probability == one.probability
+    np.testing.assert_allclose(two.map, (plain.map + large.map) / 2, atol=1e-6)
+    assert two.probability == pytest.approx(float(two.map.max()), abs=1e-6)
+    assert large.probability != plain.probability
 
 
 @pytest.mark.slow
@@ -145,9 +160,9 @@ def test_networks_beyond_the_limit_wait_elsewhere_and_change_nothing():
     assert tight._resident == set(members[:2])
     free = Predictor([Group(tuple(members))])
     assert free.block_batches == 1
-    for (probability, score), (other, other_score) in zip(results, free(images), strict=True):
-        assert np.array_equal(probability, other)
-        assert score == other_score
+    for answer, other in zip(results, free(images), strict=True):
+        assert np.array_equal(answer.map, other.map)
+        assert answer.probability == other.probability
     # The next task needs another network: those of the last one make room for it.
     Predictor([Group((members[2], members[0]))], tight)
     assert tight._resident == {members[0]}

@@ -128,7 +128,7 @@ def test_a_changed_configuration_starts_afresh(
     assert sum(calls) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("calls")
 def test_killed_by_the_system_and_started_again(layout: Layout):
     run(layout)

@@ -165,6 +165,25 @@ def test_an_external_set_is_predicted_by_the_networks_of_the_main_one(layout: La
         run(site, member(theirs))
 
 
+def test_maps_and_no_maps_together(layout: Layout, tmp_path: Path, without_maps: None):
+    theirs = other(tmp_path / "theirs", {0: 0.6, 1: 0.8})
+    for fold, value in {0: 0.7, 1: 0.9}.items():
+        (theirs / f"fold{fold}/weights.safetensors").write_text(f"{value}")
+    for use in ("both", "map"):
+        with pytest.raises(DataError, match=rf"…/theirs: use = {use}, but its networks give no map.*set use: image"):
+            run(layout, member(theirs, use=use))
+    assert run(layout, member(theirs, use="image"))["a1"] == level(0.2)
+    table = read_table(layout.predictions / "images.csv", PREDICTED).set_index("image_id")
+    assert table.at["a1", "probability"] == pytest.approx((0.2 + 0.7) / 2, abs=1e-6)
+    shutil.rmtree(layout.models)
+    shutil.copytree(theirs, layout.models)
+    assert run(layout) == {}, "no PNG where there is no map"
+    table = read_table(layout.predictions / "images.csv", PREDICTED).set_index("image_id")
+    assert table.at["b1", "probability"] == pytest.approx(0.9, abs=1e-6)
+    with pytest.raises(DataError, match=r"…/others: use = both, but this run's own networks give no map"):
+        run(layout, member(other(tmp_path / "others", {0: 0.6, 1: 0.8})))
+
+
 def test_nobody_can_tell_without_the_folds(layout: Layout, tmp_path: Path):
     (other(tmp_path / "theirs", {0: 0.6, 1: 0.8}) / "folds.csv").unlink()
     with pytest.raises(DataError, match=r"…/theirs: nobody can tell .* fold 0 .*put the folds\.csv \(and unlabelled"):

@@ -66,10 +66,10 @@ def test_members_are_averaged_at_the_original_size(two_models: list[Path], radio
     both = Predictor.load(two_models)(radiographs)
     single = [Predictor.load([folder])(radiographs) for folder in two_models]
     for index, image in enumerate(radiographs):
-        probability, score = both[index]
+        probability, score = both[index].map, both[index].probability
         assert probability.shape == image.shape
         assert probability.dtype == np.float32
-        mean = (single[0][index][0] + single[1][index][0]) / 2
+        mean = (single[0][index].map + single[1][index].map) / 2
         np.testing.assert_allclose(probability, mean, atol=1e-6)
         assert score == pytest.approx(float(mean.max()), abs=1e-6)
 
@@ -78,9 +78,9 @@ def test_members_are_averaged_at_the_original_size(two_models: list[Path], radio
 def test_flip_makes_the_prediction_mirror_symmetric(two_models: list[Path], radiographs: list[np.ndarray]):
     predictor = Predictor.load(two_models[:1], horizontal_flip=True)
     square = radiographs[1]
-    ((straight, _),) = predictor([square])
-    ((mirrored, _),) = predictor([np.ascontiguousarray(square[:, ::-1])])
-    np.testing.assert_allclose(straight, mirrored[:, ::-1], atol=1e-5)
+    (straight,) = predictor([square])
+    (mirrored,) = predictor([np.ascontiguousarray(square[:, ::-1])])
+    np.testing.assert_allclose(straight.map, mirrored.map[:, ::-1], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -108,9 +108,9 @@ def test_files_are_the_rounded_maps_whatever_the_batch(
     assert table[["image_id", "set", "fold"]].to_numpy().tolist() == [
         ["b", "test", "test"], ["u", "unlabelled", ""], ["a", "validation", "0"],
     ]  # fmt: skip
-    ((expected, score),) = Predictor.load(two_models[:1])([images[0]])
-    np.testing.assert_array_equal(read_png(out / "validation/a.png"), np.floor(expected * 255 + 0.5))
-    assert table.set_index("image_id").at["a", "probability"] == pytest.approx(score, abs=1e-6)
+    (expected,) = Predictor.load(two_models[:1])([images[0]])
+    np.testing.assert_array_equal(read_png(out / "validation/a.png"), np.floor(expected.map * 255 + 0.5))
+    assert table.set_index("image_id").at["a", "probability"] == pytest.approx(expected.probability, abs=1e-6)
     assert read_png(out / "test/b.png").shape == (192, 192)
     for path in out.rglob("*.png"):
         assert path.read_bytes() == (tmp_path / "out1" / path.relative_to(out)).read_bytes()

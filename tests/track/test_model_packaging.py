@@ -111,7 +111,7 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     told, refusal = (json.loads(line) for line in done.stdout.splitlines()[-2:])
     maps = np.load(tmp_path / "maps.npy")
     assert maps.dtype == np.float32
-    expected = np.stack([probability for probability, _ in Predictor.load([folder])(list(images))])
+    expected = np.stack([answer.map for answer in Predictor.load([folder])(list(images))])
     np.testing.assert_allclose(maps, expected, atol=1e-5)
     assert "/model/code/pneumoseg/" in told["code"]  # the code that was logged, not the one installed here
     assert "uint8" in refusal

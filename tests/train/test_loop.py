@@ -45,15 +45,15 @@ def test_kept_weights_give_the_kept_figures(learnt: TrainedFold, disks: Layout, 
     ids = [f"image{number}" for number in range(14, 20)]
     predictor = Predictor.load([out.models / "fold1"])
     scores = []
-    for image_id, (probability, score) in zip(
+    for image_id, answer in zip(
         ids, predictor([read_png(disks.images / f"{image_id}.png") for image_id in ids]), strict=True
     ):
         path = disks.masks / f"{image_id}.png"
         truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 if path.is_file() else np.zeros((96, 96), bool)
-        marked = probability > 0.5
+        marked = answer.map > 0.5
         total = int(marked.sum() + truth.sum())
         scores.append(2 * int((marked & truth).sum()) / total if total else 1.0)
-        assert score == pytest.approx(float(probability.max()))
+        assert answer.probability == pytest.approx(float(answer.map.max()))
     assert np.mean(scores) == pytest.approx(learnt.summary["val_dice_all"], abs=1e-6)
     curves = pd.read_csv(out.training / "fold1.csv")
     assert list(curves["epoch"]) == [1, 2, 3, 4, 5, 6]

@@ -18,6 +18,7 @@ from pneumoseg.predict.planning import Task
 from pneumoseg.predict.predictor import Combination, Group, Predictor
 from pneumoseg.predict.runner import Runner, TrainedNetwork, Views, load_networks, model_folders
 from pneumoseg.shared.devices import choose_device, choose_precision
+from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.fingerprints import package_code
 
@@ -44,6 +45,11 @@ class Experiment:
     def every(self) -> list[TrainedNetwork]:
         """All networks, in the order of folds and checkpoints."""
         return [network for fold in sorted(self.networks) for network in self.networks[fold]]
+
+    @property
+    def gives_map(self) -> bool:
+        """Whether they give maps."""
+        return all(network.family.gives_map for network in self.every)
 
     def describe(self) -> dict[str, Any]:
         """What they are, for members.json."""
@@ -140,8 +146,29 @@ def load_ensemble(
                     Path(start).name,
                 )
         loaded.append(experiment)
+    _check_maps(mine, members, loaded)
     runner = Runner(device, choose_precision(runtime.precision or params.precision, device), views)
     return Ensemble(params, runner, mine, tuple(members), tuple(loaded))
+
+
+def _check_maps(own: Experiment, members: Sequence[Member], loaded: Sequence[Experiment]) -> None:
+    """Refuse to mix networks that give a map with others that give none, where maps of both would count.
+
+    Raises:
+        DataError: names the member, and the use that can be had.
+    """
+    mapping = {experiment.gives_map for experiment in (own, *loaded) if experiment.weight and experiment.use != "image"}
+    for member, experiment in zip(members, loaded, strict=True):
+        if not experiment.gives_map and (experiment.use == "map" or (experiment.use == "both" and True in mapping)):
+            raise DataError(
+                f"predict.members, {member.name}: use = {experiment.use}, but its networks give no map, only the "
+                "probability of pneumothorax in the image; set use: image"
+            )
+        if own.weight and not own.gives_map and experiment.use != "image" and experiment.gives_map:
+            raise DataError(
+                f"predict.members, {member.name}: use = {experiment.use}, but this run's own networks give no map that "
+                "its maps could be combined with; set use: image, or predict.own_weight: 0.0"
+            )
 
 
 def _load(folders: Mapping[int, Path], weight: float, use: Use, views: Views) -> Experiment:

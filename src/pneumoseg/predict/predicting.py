@@ -127,12 +127,13 @@ def _predict(
             pixels = coming.result() if coming else []
             coming = pool.submit(radiographs.read, names[number + 1]) if number + 1 < len(names) else None
             answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size)
-            maps = {image_id: folder / f"{image_id}.png" for image_id in ids}
-            list(pool.map(_write_map, maps.values(), [probability for probability, _ in answers]))
-            said = {image_id: score for image_id, (_, score) in zip(ids, answers, strict=True)}
+            said = dict(zip(ids, answers, strict=True))
+            maps = {image_id: folder / f"{image_id}.png" for image_id in ids if said[image_id].map is not None}
+            list(pool.map(_write_map, maps.values(), [said[image_id].map for image_id in maps]))
             for batch in block:
-                finished.add({image_id: said[image_id] for image_id in batch}, [maps[image_id] for image_id in batch])
-            yield from said.items()
+                probabilities = {image_id: said[image_id].probability for image_id in batch}
+                finished.add(probabilities, [maps[image_id] for image_id in batch if image_id in maps])
+                yield from probabilities.items()
 
 
 def _write_map(path: Path, probability: NDArray[np.float32]) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.predict import Use
+from pneumoseg.networks.family import Answer
 from pneumoseg.predict.runner import Runner, TrainedNetwork, View, Views, load_networks
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
 from pneumoseg.shared.errors import DataError
 
 Map = NDArray[np.float32]
-Prediction = tuple[Map, float]
 Shape = tuple[int, int]
 
 #: Batches in a block where networks have to be moved to the device: moving 250 MB costs about as much as one batch.
@@ -31,6 +31,16 @@ class Group:
     networks: tuple[TrainedNetwork, ...]
     weight: float = 1.0
     use: Use = "both"
+
+    @property
+    def gives_map(self) -> bool:
+        """Whether its networks give maps."""
+        return all(network.family.gives_map for network in self.networks)
+
+    @property
+    def gives_image(self) -> bool:
+        """Whether all its networks say how probable a pneumothorax is; else the highest of their mean map counts."""
+        return all(network.gives_image for network in self.networks)
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class Predictor:
 
     The map is the weighted mean over groups of the mean over a group's networks; by vote, of the share of a group's
     networks whose probability is above the threshold, each at the original size. A group's image probability is the
-    mean of its image heads where all its networks have one, else the highest of its mean map (also by vote: a share of
-    few votes cannot rank images); the weighted mean over groups is the image's. Where no group gives one (``use: map``
-    alone), it is the highest of the map.
+    mean of what its networks say where all say one, else the highest of its mean map (also by vote: a share of few
+    votes cannot rank images); the weighted mean over groups is the image's. Where no group gives one (``use: map``
+    alone), it is the highest of the map. Networks of a family without maps give the image probability alone.
 
     One image after the other would move every network for every image, one network after the other would keep every
     map: so images come in blocks, each network runs over a whole block, and its maps are added up there. Memory holds
@@ -62,10 +72,14 @@ class Predictor:
         """Several groups, run by one runner; by default on the CPU, as the images are.
 
         Raises:
-            DataError: a group has no network, or none gives maps.
+            DataError: a group has no network, all count for the image alone, or some give maps and others do not.
         """
-        if not all(group.networks for group in groups) or all(group.use == "image" for group in groups):
+        mapping = [group.gives_map for group in groups if group.use != "image"]
+        if not mapping or not all(group.networks for group in groups):
             raise DataError("no trained model to predict with; run dvc repro train")
+        if len(set(mapping)) > 1:
+            raise DataError("networks that give no map can predict along with others by their image probability alone")
+        self.gives_map = mapping[0]
         self._groups = tuple(groups)
         self._runner = runner or Runner()
         self._combination = combination
@@ -94,7 +108,7 @@ class Predictor:
         images: Sequence[NDArray[Any]],
         sizes: Sequence[Shape] | None = None,
         batch_size: int | None = None,
-    ) -> list[Prediction]:
+    ) -> list[Answer]:
         """Predict radiographs.
 
         Args:
@@ -103,11 +117,11 @@ class Predictor:
             batch_size: images in the network at once; all by default.
 
         Returns:
-            for each image its map, (rows, columns) float32 probabilities in [0, 1], and the probability of
-            pneumothorax in the image.
+            for each image its map, (rows, columns) float32 probabilities in [0, 1], where the networks give one, and
+            the probability of pneumothorax in the image.
         """
         shapes = [(image.shape[0], image.shape[1]) for image in images] if sizes is None else list(sizes)
-        maps = [np.zeros(shape, np.float32) for shape in shapes]
+        maps = [np.zeros(shape, np.float32) for shape in shapes] if self.gives_map else []
         scores = [0.0] * len(images)
         map_weight = sum(group.weight for group in self._groups if group.use != "image")
         image_weight = sum(group.weight for group in self._groups if group.use != "map")
@@ -123,7 +137,7 @@ class Predictor:
                     total += part
         if not image_weight:
             scores = [float(total.max()) for total in maps]
-        return list(zip(maps, scores, strict=True))
+        return [Answer(score, maps[index] if maps else None) for index, score in enumerate(scores)]
 
     def _run(
         self, group: Group, images: Sequence[NDArray[Any]], shapes: Sequence[Shape], batch_size: int
@@ -132,7 +146,8 @@ class Predictor:
         for network in group.networks:
             with self._runner.on_device(network):
                 for start in range(0, len(images), batch_size):
-                    sums.add(start, self._runner.predict(network, images[start : start + batch_size]))
+                    batch = images[start : start + batch_size]
+                    sums.add(range(start, start + len(batch)), self._runner.predict(network, batch))
         return sums.finish()
 
 
@@ -140,26 +155,26 @@ class _Sums:
     """The running sums of a group's networks over a block of images."""
 
     def __init__(self, group: Group, shapes: Sequence[Shape], combination: Combination) -> None:
-        voting = combination.kind == "vote" and group.use != "image"
+        mapping = group.use != "image" and group.gives_map
+        voting = mapping and combination.kind == "vote"
+        averaging = (mapping and not voting) or (group.use != "map" and not group.gives_image)
         self._shapes = shapes
         self._count = np.float32(len(group.networks))
         self._threshold = np.float32(combination.vote_threshold)
-        headed = all(network.has_head for network in group.networks)
-        self._heads = np.zeros(len(shapes), np.float32) if headed else None
-        averaging = (group.use != "image" and not voting) or (group.use != "map" and not headed)
+        self._said = np.zeros(len(shapes), np.float32) if group.gives_image else None
         self._means = [np.zeros(shape, np.float32) for shape in shapes] if averaging else []
         self._votes = [np.zeros(shape, np.float32) for shape in shapes] if voting else []
 
-    def add(self, start: int, views: Sequence[View]) -> None:
-        """Add what one network says of the images from number ``start`` on."""
-        count = len(views[0][0])
-        if self._heads is not None:
-            heads = np.stack([head for _, head in views if head is not None])
-            self._heads[start : start + count] += heads.mean(axis=0)
+    def add(self, indices: range, views: Sequence[View]) -> None:
+        """Add what one network says of images."""
+        if self._said is not None:
+            said = np.stack([image for _, image in views if image is not None])
+            self._said[indices.start : indices.stop] += said.mean(axis=0)
         if not self._means and not self._votes:
             return
-        for index in range(start, start + count):
-            probability = _mean_of_scales([maps[index - start] for maps, _ in views], self._shapes[index])
+        for number, index in enumerate(indices):
+            maps = [view[number] for view, _ in views if view is not None]
+            probability = _mean_of_scales(maps, self._shapes[index])
             if self._means:
                 self._means[index] += probability
             if self._votes:
@@ -169,8 +184,8 @@ class _Sums:
         """Mean or share of votes, and probability of pneumothorax, for each image; the sums are used up."""
         for total in (*self._means, *self._votes):
             total /= self._count
-        heads = self._heads
-        scores = [float(total.max()) for total in self._means] if heads is None else (heads / self._count).tolist()
+        said = self._said
+        scores = [float(total.max()) for total in self._means] if said is None else (said / self._count).tolist()
         return self._votes or self._means, scores
 
 

@@ -26,8 +26,9 @@ from pneumoseg.shared.registry import FAMILIES
 
 _CHECKPOINT = re.compile(r"checkpoint([1-9]\d*)")
 
-#: Of one view: maps (N, h, w) float32 in [0, 1]; image probabilities (N,) float32, None without an image head.
-View = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+#: Of one view: maps (N, h, w) float32 in [0, 1], None where the family gives none; image probabilities (N,) float32,
+#: None where the highest of the map stands for them.
+View = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,15 @@ class TrainedNetwork:
     spec: ModelSpec
 
     @property
-    def has_head(self) -> bool:
-        """Whether it gives a probability of pneumothorax in the image."""
-        return self.family.gives_image(self.spec.params)
-
-    @property
     def family(self) -> Family:
         """Its kind."""
         family: Family = FAMILIES[self.spec.params.architecture]
         return family
+
+    @property
+    def gives_image(self) -> bool:
+        """Whether it says itself how probable a pneumothorax is in the image."""
+        return self.family.gives_image(self.spec.params)
 
     @cached_property
     def nbytes(self) -> int:
@@ -181,17 +182,23 @@ class Runner:
 
     def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
-        maps, head = self._forward(network, batch)
-        if maps is None:
-            raise DataError(f"{network.spec.params.architecture}: gives no map")
+        maps, said = self._forward(network, batch)
         if self.views.horizontal_flip:
-            mirrored, mirrored_head = self._forward(network, batch.flip(-1))
-            maps = maps if mirrored is None else (maps + mirrored.flip(-1)) / 2
-            head = None if head is None or mirrored_head is None else (head + mirrored_head) / 2
-        return maps.cpu().numpy(), None if head is None else head.cpu().numpy()
+            mirrored, mirrored_said = self._forward(network, batch.flip(-1))
+            maps = _mean(maps, None if mirrored is None else mirrored.flip(-1))
+            said = _mean(said, mirrored_said)
+        return _to_numpy(maps), _to_numpy(said)
 
     def _forward(self, network: TrainedNetwork, batch: Tensor) -> Prediction:
         pixels = normalise(batch, network.model)
         with autocast(self.device, self.precision):
             output = network.model(pixels)
         return network.family.predict(output)
+
+
+def _mean(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return None if one is None or other is None else (one + other) / 2
+
+
+def _to_numpy(values: Tensor | None) -> NDArray[np.float32] | None:
+    return None if values is None else values.cpu().numpy()

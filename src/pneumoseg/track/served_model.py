@@ -31,9 +31,17 @@ class PneumothoraxModel(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Probability maps (N, H, W) float32 of radiographs (N, H, W) uint8, at their size."""
+        """Say what is seen in radiographs (N, H, W) uint8.
+
+        Returns:
+            Probability maps (N, H, W) float32, at their size; of networks that give none the probabilities (N,) of
+            pneumothorax in the image.
+        """
         batches = [model_input[start : start + BATCH] for start in range(0, len(model_input), BATCH)]
-        maps = [probability for batch in batches for probability, _ in self._predictor(list(batch))]
+        answers = [answer for batch in batches for answer in self._predictor(list(batch))]
+        if not self._predictor.gives_map:
+            return np.array([answer.probability for answer in answers], np.float32)
+        maps = [answer.map for answer in answers if answer.map is not None]
         return np.stack(maps) if maps else np.zeros(model_input.shape, np.float32)
 
 
