@@ -20,24 +20,27 @@ from pneumoseg.track.provenance import locked_params
 from pneumoseg.track.rebuild import Outcome, read_curves, rebuild
 from pneumoseg.track.rows import open_row
 from pneumoseg.track.store import open_store
+from tests.conftest import MakeOnce
 from tests.track.repositories import shell
 from tests.track.tracking_files import _database, edit_params, make_project, train_key_of
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository after dvc repro, a commit, and one experiment with another learning rate."""
-    root = tmp_path_factory.mktemp("ran")
-    make_project(root, outputs=False)
-    (root / ".gitignore").write_text("/data/\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n")
-    shell(root, "git", "init", "-q", "-b", "main")
-    shell(root, "dvc", "init", "-q")
-    (root / ".dvcignore").write_text("__pycache__\nmlflow.db*\nmlartifacts\n")
-    shell(root, "dvc", "repro", "-q")
-    shell(root, "git", "add", "-A")
-    shell(root, "git", "commit", "-qm", "first")
-    shell(root, "dvc", "exp", "run", "-q", "--temp", "-n", "fast-owl", "-S", "train.lr=0.0625")
-    return root
+@pytest.fixture(scope="session")
+def ran(make_once: MakeOnce) -> Path:
+    """A repository after dvc repro, a commit, and one experiment with another learning rate; only to read."""
+
+    def run(root: Path) -> None:
+        make_project(root, outputs=False)
+        (root / ".gitignore").write_text("/data/\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n")
+        shell(root, "git", "init", "-q", "-b", "main")
+        shell(root, "dvc", "init", "-q")
+        (root / ".dvcignore").write_text("__pycache__\nmlflow.db*\nmlartifacts\n")
+        shell(root, "dvc", "repro", "-q")
+        shell(root, "git", "add", "-A")
+        shell(root, "git", "commit", "-qm", "first")
+        shell(root, "dvc", "exp", "run", "-q", "--temp", "-n", "fast-owl", "-S", "train.lr=0.0625")
+
+    return make_once("tracked", run)
 
 
 @pytest.fixture
@@ -207,6 +210,10 @@ def test_revisions_export_what_the_lock_names(repo: Path, tmp_path: Path) -> Non
         assert len((target / "data/predictions/images.csv").read_text()) == 64
         assert (target / "data/splits/folds.csv").read_text().startswith("image_id,patient,fold")
         assert (target / "metrics/plots/roc.csv").read_text() == "x,y\n0,1\n"
+    (experiment,) = revisions.experiments(repo)
+    assert (experiment.name, experiment.baseline) == ("fast-owl", revisions.resolve(repo, "main").sha)
+    assert revisions.resolve(repo, "fast") == replace(experiment, name="fast")
+    assert revisions.resolve(repo, experiment.sha[:9]).experiment == "fast-owl"
     with pytest.raises(DataError, match="not a DVC repository under git"):
         revisions.resolve(tmp_path, "HEAD")
 
