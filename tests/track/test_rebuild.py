@@ -216,6 +216,8 @@ def test_revisions_export_what_the_lock_names(repo: Path, tmp_path: Path) -> Non
     assert revisions.resolve(repo, experiment.sha[:9]).experiment == "fast-owl"
     with pytest.raises(DataError, match="not a DVC repository under git"):
         revisions.resolve(tmp_path, "HEAD")
+    with pytest.raises(DataError, match="not a DVC repository under git"):
+        revisions.Snapshot(tmp_path).hashes(["src"])
 
 
 @pytest.mark.slow

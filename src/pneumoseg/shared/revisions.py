@@ -68,12 +68,16 @@ def experiments(root: Path) -> list[Revision]:
     Raises:
         DataError: the folder is no DVC repository under git.
     """
-    if not (root / ".dvc").is_dir() or not _git(root, "rev-parse", "--git-dir"):
-        raise DataError(f"{root}: not a DVC repository under git; run from a clone of the project")
+    _check(root)
     lines = _git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").splitlines()
     refs = [(sha, _EXPERIMENT.fullmatch(ref)) for sha, ref in (line.split(" ", 1) for line in lines)]
     found = [Revision(ref[3], sha, ref[3], ref[1] + ref[2]) for sha, ref in refs if ref]
     return sorted(found, key=lambda revision: (revision.name, revision.sha))
+
+
+def _check(root: Path) -> None:
+    if not (root / ".dvc").is_dir() or not _git(root, "rev-parse", "--git-dir"):
+        raise DataError(f"{root}: not a DVC repository under git; run from a clone of the project")
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -171,6 +175,7 @@ class Snapshot:
 
     @cached_property
     def _repo(self) -> Repo:
+        _check(self.root)
         os.environ.setdefault("DVC_NO_ANALYTICS", "true")
         # Not dvc.api.DVCFileSystem: it loads every stage first, sees nothing where params.yaml is damaged, and fetches.
         from dvc.repo import Repo
