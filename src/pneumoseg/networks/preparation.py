@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pneumoseg.shared.resizing import resize
 
 
 class Normalisation(Protocol):
@@ -37,7 +38,7 @@ def resize_image(image: NDArray[Any], size_px: int) -> NDArray[np.uint8]:
     Returns:
         (size_px, size_px) uint8.
     """
-    square = _resize(image, size_px)
+    square = np.array(resize(image, size_px, size_px))  # never the caller's own
     if square.dtype == np.uint16:
         return np.rint(square / 257.0).astype(np.uint8)
     return square
@@ -53,18 +54,7 @@ def resize_mask(mask: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     Returns:
         (size_px, size_px) uint8.
     """
-    return _resize(mask, size_px)
-
-
-def _resize(image: NDArray[Any], size_px: int) -> NDArray[Any]:
-    """Area means along axes that shrink, then linear interpolation along axes that grow."""
-    rows, columns = image.shape
-    smaller = (min(size_px, columns), min(size_px, rows))  # OpenCV's order: width, height
-    if smaller != (columns, rows):
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
-    if smaller != (size_px, size_px):
-        image = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
-    return np.array(image)  # never the caller's own array
+    return np.array(resize(mask, size_px, size_px))
 
 
 def normalise(batch: Tensor, normalisation: Normalisation) -> Tensor:

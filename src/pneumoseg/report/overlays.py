@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.resizing import resize
 
 TRUE_POSITIVE: Final = 1
 FALSE_POSITIVE: Final = 2
@@ -51,7 +52,7 @@ def display_image(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
         raise DataError(f"a radiograph must be grey, 8 or 16 bit; this one is {image.dtype} of shape {image.shape}")
     scale = 257.0 if image.dtype == np.uint16 else 1.0
-    resized = _resize(image.astype(np.float32), size) / scale
+    resized = resize(image.astype(np.float32), *size) / scale
     return np.asarray(np.clip(np.rint(resized), 0, 255), np.uint8)
 
 
@@ -65,7 +66,7 @@ def display_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.b
     Returns:
         (h, w) bool.
     """
-    covered = _resize(mask.astype(np.float32), size)
+    covered = resize(mask.astype(np.float32), *size)
     halves = np.asarray(covered >= 0.5, np.bool_)
     return halves if halves.any() else np.asarray(covered > 0, np.bool_)
 
@@ -181,11 +182,3 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.asarray(mask & (inner == 0), np.bool_)
-
-
-def _resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Area averaging where the image shrinks, linear where it grows; unchanged at its own size."""
-    if image.shape == size:
-        return image
-    method = cv2.INTER_AREA if size[0] <= image.shape[0] and size[1] <= image.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method), np.float32)

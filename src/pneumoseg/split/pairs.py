@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.resizing import resize
 
 
 def load_pair(layout: Layout, image_id: str, side_px: int | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -28,14 +28,7 @@ def load_pair(layout: Layout, image_id: str, side_px: int | None) -> tuple[NDArr
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
     height, width = (side_px, side_px) if side_px else image.shape
-    image = _resize(image, height, width)
+    image = resize(image, height, width)
     path = layout.masks / f"{image_id}.png"
     mask = read_png(path) if path.exists() else np.zeros(image.shape, np.uint8)
-    return image, _resize(mask, height, width)
-
-
-def _resize(array: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    if array.shape == (height, width):
-        return array
-    smaller = height <= array.shape[0] and width <= array.shape[1]
-    return np.asarray(cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR))
+    return image, resize(mask, height, width)
