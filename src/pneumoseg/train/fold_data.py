@@ -73,9 +73,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
         manifest = pd.concat([manifest, pseudo.rows], ignore_index=True).astype(manifest.dtypes.to_dict())
     ids = {*manifest["image_id"], *validation_ids}
     annotations = read_table(layout.annotations, ANNOTATIONS)
-    unknown = set()
-    if "mask_known" in annotations:
-        unknown = ids.intersection(annotations.loc[annotations["mask_known"].astype(str) == "0", "image_id"])
+    unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
     teaching = free if wanted else ()
     weights = weights_path(params.model.weights)
     digest = digest_bytes(
