@@ -134,6 +134,7 @@ def _tables(data: Path, images: list[dict[str, Any]], phantom: int, known: bool)
     annotations = [
         {
             "image_id": image["id"], "annotated": int(image["positive"] is not None), "pneumothorax": image["positive"],
+            "mask_known": None if image["positive"] is None else 1,
             "rle_count": int(bool(image["positive"])), "components": int(bool(image["positive"])),
             "area_px": image.get("area_px", 0), "area_fraction": image.get("area_px", 0) / SIZE_PX**2,
             "mask_sha256": "",

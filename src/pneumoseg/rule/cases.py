@@ -178,7 +178,7 @@ class Predictions:
         mask = self.layout.masks / f"{image_id}.png"
         if truth is None or truth["annotated"] != 1:
             raise DataError(f"{image_id} is not annotated in {self.layout.annotations} but has a fold; run dvc repro")
-        label, mask_known = truth["pneumothorax"] == 1, str(truth.get("mask_known", 1)) == "1"
+        label, mask_known = truth["pneumothorax"] == 1, truth["mask_known"] == 1
         # A lost mask would make the image a negative.
         if mask.is_file() != (label and mask_known):
             has = "a mask" if mask.is_file() else "no mask"
