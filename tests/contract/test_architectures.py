@@ -213,7 +213,7 @@ def test_narrower_decoders_have_fewer_parameters(architecture, widths):
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-test_convnext"])
 @pytest.mark.parametrize("architecture", DECODINGS)
 def test_levels_end_in_the_decoders_own_output(architecture, encoder):
-    """The oracle of models.levels is segmentation-models-pytorch itself."""
+    """The oracle of decoder_levels is segmentation-models-pytorch itself."""
     model = build(architecture=architecture, encoder=encoder).eval()
     size = size_of(architecture)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from pneumoseg.config.loss import LossParams
 from pneumoseg.config.section import Section
 from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
 
-#: What a validation after an epoch measures (training/validation.py), at the original size of each image.
+#: What a validation after an epoch measures (train/figures.py), at the original size of each image.
 ValidationMetric = Literal[
     "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "auc", "loss"
 ]
