@@ -105,7 +105,8 @@ def read_header(dataset: Dataset) -> Header:
     values = {keyword: _values(dataset, keyword) for keyword in plain}
     tables = {keyword: _table(dataset, keyword) for keyword in _TABLES}
     implicit, little = dataset.original_encoding
-    stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    stated = _value(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    stated = stated if isinstance(stated, str) else ""  # damage can make several of it
     seen = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     return Header(
         text={keyword: "\\".join(map(str, parts)).strip(" \0\t\r\n") for keyword, parts in values.items()},
