@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumoseg.networks.family import Answer
 from pneumoseg.shared.layout import Layout
 from pneumoseg.track import record_test
 from pneumoseg.track.model_packaging import DISTRIBUTIONS, requirements, signature
@@ -72,6 +73,33 @@ def test_the_signature_leaves_number_and_size_of_images_open(maps: bool, shape: 
     found = signature(maps=maps).to_dict()
     assert json.loads(found["inputs"])[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, -1]}
     assert json.loads(found["outputs"])[0]["tensor-spec"] == {"dtype": "float32", "shape": shape}
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*Any type hint:UserWarning")  # of MLflow's own types
+@pytest.mark.parametrize("gives_map", [True, False])
+def test_the_served_model_answers_with_maps_or_probabilities_in_batches(gives_map: bool) -> None:
+    from pneumoseg.track import served_model
+
+    class Sees:
+        """Every pixel of a map, and the image, as probable as the image is bright."""
+
+        def __init__(self) -> None:
+            self.gives_map, self.batches = gives_map, []  # type: ignore[var-annotated]
+
+        def __call__(self, images: list[np.ndarray]) -> list[Answer]:
+            self.batches.append(len(images))
+            shares = [float(image.mean()) / 255 for image in images]
+            return [Answer(share, np.full((4, 6), share, np.float32) if gives_map else None) for share in shares]
+
+    model = served_model.PneumothoraxModel()
+    model._predictor = Sees()
+    images = np.stack([np.full((4, 6), level, np.uint8) for level in range(0, 250, 25)])
+    answers = model.predict(None, images)
+    expected = np.arange(10, dtype=np.float32) * 25 / 255
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, images / np.float32(255) if gives_map else expected, rtol=1e-6)
+    assert model._predictor.batches == [8, 2]
+    assert model.predict(None, images[:0]).shape == ((0, 4, 6) if gives_map else (0,))
 
 
 @pytest.mark.long
