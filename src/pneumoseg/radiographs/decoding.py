@@ -117,7 +117,7 @@ def decode(dataset: Dataset, header: Header, content: bytes) -> NDArray[Any]:
     if not header.syntax_stated:
         dataset.file_meta.TransferSyntaxUID = syntax
     shape = header.integer("Rows"), header.integer("Columns")
-    plugin = "" if syntax in _OWN else _choose_plugin(dataset.PixelData, header, shape)
+    plugin = "" if syntax in _OWN else _choose_plugin(dataset, header, shape)
     try:
         if plugin == "gdcm" and syntax == uid.JPEGExtended12Bit:
             stored = _decode_12_bit(content)
@@ -130,7 +130,7 @@ def decode(dataset: Dataset, header: Header, content: bytes) -> NDArray[Any]:
     return np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
 
 
-def _choose_plugin(pixel_data: bytes, header: Header, shape: tuple[int, int]) -> str:
+def _choose_plugin(dataset: Dataset, header: Header, shape: tuple[int, int]) -> str:
     """The decoder of a JPEG, JPEG-LS or JPEG 2000 frame: Pillow for every kind it can read, else GDCM.
 
     Never GDCM after Pillow has failed: Pillow fails on damaged frames, which GDCM fills with grey, or crashes on.
@@ -140,7 +140,7 @@ def _choose_plugin(pixel_data: bytes, header: Header, shape: tuple[int, int]) ->
             pixels whatever the header says, and GDCM writes past its buffer where a frame is larger than announced.
     """
     try:
-        frame = get_frame(pixel_data, 0, number_of_frames=1)
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     except Exception as error:
         raise Refusal("pixel_data", "the encapsulated frame is damaged") from error
     if b"\xff\xd9" not in frame[-1024:]:
