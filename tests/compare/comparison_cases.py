@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pneumoseg.compare.experiments import Experiment
+from pneumoseg.evaluate.metrics.core import DICE_ALL
+from pneumoseg.evaluate.result import Group, TestResult
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.stats.bootstrap import Estimate
+from pneumoseg.stats.margins import Margin
 
 HOSTILE = "<script>alert('x')</script>\"&"
 DATA = {
@@ -33,6 +37,8 @@ def case_table(
     frame = pd.DataFrame(
         {
             "patient": list(patients),
+            "pneumothorax": [int(area > 0) for area in truth_px],
+            "called": [int(area > 0) for area in predicted_px],
             "image_px": 10_000,
             "truth_px": list(truth_px),
             "predicted_px": list(predicted_px),
@@ -46,6 +52,15 @@ def case_table(
     if probability is not None:
         frame["probability"] = list(probability)
     return frame.sort_index()
+
+
+def result_of(cases: pd.DataFrame) -> TestResult:
+    """test.json of these images, as far as a comparison needs it."""
+    unknown = Margin(difference=None, interval=(None, None), verdict="unknown")
+    mean = Estimate.of(round(float(cases["dice"].mean()), 6))
+    return TestResult(
+        figures={DICE_ALL.name: mean}, n=len(cases), beats_all_empty=unknown, beats_plain_05=unknown, plain_05=Group()
+    )
 
 
 def experiment(
@@ -66,7 +81,7 @@ def experiment(
     return Experiment(
         name=name,
         sha=sha or f"{len(name):02d}".ljust(40, "c"),
-        test={"dice_all": float(cases["dice"].mean()), "n": len(cases)},
+        test=result_of(cases),
         rule="mask: p > 0.5",
         cases=cases,
         settings=settings or {"model.encoder": '"resnet18"'},

@@ -65,11 +65,14 @@ if sys.argv[1] == "evaluate":
         truth = 100 if n % 2 else 0
         hit = skill * (100 - n % 9) // 100 if truth else 0
         scores.append(hit / 100 if truth else 1.0)
-        rows.append(f"i{n:02d},p{n // 2},{0.01 * (hit + n % 5):.9g},10000,{truth},{truth},{hit},{scores[-1]:.9g},"
-                    f"{'small' if truth else ''},1")
-    header = "image_id,patient,probability,image_px,truth_px,predicted_px,intersection_px,dice,lesion_size,phantom"
+        rows.append(f"i{n:02d},p{n // 2},{n % 2},{n % 2},{0.01 * (hit + n % 5):.9g},10000,{truth},{truth},{hit},"
+                    f"{scores[-1]:.9g},{'small' if truth else ''},1")
+    header = ("image_id,patient,pneumothorax,called,probability,image_px,truth_px,predicted_px,intersection_px,dice,"
+              "lesion_size,phantom")
     write("metrics/test_cases.csv", "\\n".join([header, *rows]) + "\\n")
-    write("metrics/test.json", json.dumps({"dice_all": round(sum(scores) / 40, 6), "n": 40}))
+    unknown = {"difference": None, "interval": [None, None], "verdict": "unknown"}
+    result = {"dice_all": round(sum(scores) / 40, 6), "n": 40, "beats_all_empty": unknown, "beats_plain_05": unknown}
+    write("metrics/test.json", json.dumps(result | {"plain_05": {}}))
     write("metrics/thresholds.json", json.dumps({"description": "mask: p > 0.5"}))
 """
 
@@ -158,7 +161,8 @@ def test_figures_that_dvc_did_not_write_are_doubted(repo: Path, caplog: pytest.L
     cases = pd.read_csv("metrics/test_cases.csv", dtype={"image_id": str})
     cases.loc[1, ["intersection_px", "dice"]] = [100, 1.0]
     cases.to_csv("metrics/test_cases.csv", index=False)
-    content = {"n": 40, "dice_all": round(float(cases["dice"].mean()), 6)}
+    content = json.loads((repo / "metrics/test.json").read_text())
+    content["dice_all"] = round(float(cases["dice"].mean()), 6)
     (repo / "metrics/test.json").write_text(json.dumps(content))
     assert main(["compare", "main", "workspace", "--replicates", "200"]) == 0
     assert any(
@@ -196,10 +200,10 @@ def test_without_the_cache_what_is_unknown_is_said(
             "i01 has dice 0.99, but its pixels give 0.590000; run dvc repro",
         ),
         ("metrics/test_cases.csv", "i02,", "i01,", "i01 has two rows"),
-        ("metrics/test_cases.csv", ",100,100,59", ",100,100,", "an image has no pixel count"),
+        ("metrics/test_cases.csv", ",100,100,59", ",100,100,", "i01 has dice 0.59, but its pixels give nan"),
         ("metrics/test_cases.csv", "dice", "score", "no column dice"),
         ("metrics/test.json", "0.78", "0.85", "metrics/test.json has dice_all 0.85"),
-        ("metrics/test.json", "{", "[", "not readable as JSON"),
+        ("metrics/test.json", ": 40", ": [", "not readable as JSON"),
         ("params.yaml", "model: {", "model: [", "not valid YAML"),
     ],
 )

@@ -12,7 +12,9 @@ from pneumoseg.compare.comparing import Comparison, compare, compare_experiments
 from pneumoseg.compare.comparison_page import check_folder, write_comparison
 from pneumoseg.compare.terminal import as_text
 from pneumoseg.compare.wording import against_empty, main_verdict, p_text, short_names, signed
+from pneumoseg.evaluate.metric import Metric, column, mean_of
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.registry import METRICS
 from tests.compare.comparison_cases import HOSTILE, case_table, experiment, random_cases
 
 
@@ -66,7 +68,8 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert anchors <= set(elements.values("id"))
     assert not elements.values("src")
     assert "//" not in page
-    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert "default-src 'none'" in page
+    assert "script-src &#39;none&#39;" in page
     assert "script" not in elements.tags
 
 
@@ -110,7 +113,12 @@ def test_the_numbers_are_those_of_the_comparison(tmp_path: Path) -> None:
     words = as_text(comparison)
     assert signed(found.value, found.interval) in words
     assert f"all-empty Dice {record['images']['all_empty']:.3f}" in words
-    for heading in ("By lesion size", "Images that differ most", "Parameters that differ", "Fold 0: validation Dice"):
+    for heading in (
+        "Dice by lesion size",
+        "Images that differ most",
+        "Parameters that differ",
+        "Fold 0: validation Dice",
+    ):
         assert heading in text
 
 
@@ -148,6 +156,36 @@ def test_models_that_do_not_beat_marking_nothing_are_named() -> None:
     assert "0.667" in against_empty(comparison)
     assert against_empty(comparison) in as_text(comparison)
     assert comparison.against[0].differences["dice_all"].verdict == "better"
+
+
+def test_a_model_without_maps_is_compared_by_what_both_have(tmp_path: Path) -> None:
+    masks, labels = (random_cases(index, skill=0.7) for index in (1, 2))
+    pixels = ["predicted_px", "intersection_px", "dice"]
+    labels[pixels] = float("nan")
+    comparison = compare_experiments([experiment("main", masks), experiment("labels", labels)], 200, 0)
+    assert comparison.deciding == "auc"
+    found = comparison.against[0].differences
+    assert found["auc"].verdict != "unknown"
+    assert found["dice_all"].verdict == found["dice_pos"].verdict == "unknown"
+    page = page_of(comparison, tmp_path)
+    assert "there is no Dice to compare" in page
+    assert "nan" not in Elements(page).text.split()
+    assert against_empty(comparison) == ""
+    both = compare_experiments([experiment("a", labels), experiment("b", labels)], 200, 0)
+    assert not [metric for metric in both.metrics if metric.name.startswith("dice")]
+    assert "Dice" not in as_text(both).partition("\n")[2]
+
+
+def test_a_figure_of_the_list_is_compared_and_shown(tmp_path: Path) -> None:
+    toy = Metric("toy", "toy measure", lambda rows: mean_of(column(rows, "probability")), headline=True)
+    with METRICS.temporarily(toy.name, toy):
+        comparison = made("main", "b4")
+        page = page_of(comparison, tmp_path)
+        assert "toy measure" in as_text(comparison)
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    gap = comparison.rows[1]["probability"].mean() - comparison.rows[0]["probability"].mean()
+    assert record["comparisons"][0]["differences"]["toy"]["difference"] == pytest.approx(gap, abs=1e-6)
+    assert page.count("toy measure") >= 3  # verdict, figures, differences
 
 
 def test_names_are_cut_to_fit_and_still_differ() -> None:

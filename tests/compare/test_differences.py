@@ -5,14 +5,20 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pneumoseg.compare.differences import Scores, auc_difference, mean_difference, paired_differences
-from pneumoseg.stats.bootstrap import PatientBootstrap
+from pneumoseg.compare import differences
+from pneumoseg.compare.differences import Difference, Measured, auc_difference
+from pneumoseg.evaluate.metric import Metric, column, mean_of
+from pneumoseg.evaluate.metrics.core import DICE_ALL
+from pneumoseg.evaluate.metrics.image_calls import PPV
+from pneumoseg.report.headline import headline_metrics
+from pneumoseg.stats.bootstrap import PatientBootstrap, Ratio, Weighted
 from pneumoseg.stats.permutations import holm
 
 
@@ -21,8 +27,22 @@ def single(count: int, replicates: int = 2000, seed: int = 3) -> PatientBootstra
     return PatientBootstrap(np.arange(count), replicates, seed)
 
 
-def scores(dice: np.ndarray, called: np.ndarray | None = None, probability: np.ndarray | None = None) -> Scores:
-    return Scores(dice, dice > 0 if called is None else called, probability)
+def scores(dice: np.ndarray, called: np.ndarray | None = None, probability: np.ndarray | None = None) -> pd.DataFrame:
+    frame = pd.DataFrame({"dice": dice, "called": np.int64(dice > 0 if called is None else called)})
+    return frame if probability is None else frame.assign(probability=probability)
+
+
+def paired_differences(
+    pair: list[pd.DataFrame], positive: np.ndarray, bootstrap: PatientBootstrap
+) -> list[dict[str, Difference]]:
+    rows = [item.assign(pneumothorax=positive.astype(int)) for item in pair]
+    metrics = [metric for metric in headline_metrics() if metric.name != "auc" or "probability" in rows[0]]
+    return differences.paired_differences(rows, metrics, bootstrap)
+
+
+def mean_difference(gain: np.ndarray, counted: np.ndarray, bootstrap: PatientBootstrap) -> Measured:
+    pair = (Ratio.of(values * counted, counted) for values in (0 * gain, gain))
+    return differences.mean_difference(*pair, bootstrap)
 
 
 def test_a_hand_worked_sign_flip() -> None:
@@ -186,6 +206,46 @@ def test_of_several_experiments_more_is_asked() -> None:
     assert first["dice_all"].p == alone.p
     assert first["dice_all"].p_holm == pytest.approx(6 * alone.p)
     assert first["dice_all"].words == "no difference shown: not after correction for 6 experiments"
+
+
+def test_any_figure_of_the_list_is_compared_by_exchanging_patients() -> None:
+    """A ratio with other denominators, one of no ratio at all, and one that is better when lower."""
+    rng = np.random.default_rng(9)
+    positive = (np.arange(24) < 10).astype(int)
+    first, second = (
+        pd.DataFrame({"pneumothorax": positive, "called": np.int64(rng.random(24) < share), "dice": rng.random(24)})
+        for share in (0.3, 0.7)
+    )
+    patients = np.repeat(np.arange(6), 4)
+    bootstrap = PatientBootstrap(patients, 300, 1)
+    median = Metric(
+        "toy",
+        "toy",
+        lambda rows: Weighted(
+            lambda weights: np.array([np.median(np.repeat(column(rows, "dice"), row)) for row in weights]), len(rows)
+        ),
+    )
+    for metric in (PPV, median):
+        found = differences.measure(metric, first, second, bootstrap)
+        assert found.value == pytest.approx(metric.of(second).value - metric.of(first).value)
+        extreme = 0
+        for swap in itertools.product([False, True], repeat=6):
+            chosen = np.array(swap)[patients]
+            keep = np.broadcast_to(~chosen[:, None], first.shape)
+            a, b = first.where(keep, second), second.where(keep, first)
+            extreme += abs(metric.of(b).value - metric.of(a).value) >= abs(found.value) - 1e-9
+        assert found.p == extreme / 2**6
+    distance = Metric("far", "far", lambda rows: mean_of(column(rows, "dice"), bounded=False), better="lower")
+    near, far = (first.assign(dice=values + np.arange(24) / 100) for values in (1.0, 9.0))
+    (judged,) = differences.paired_differences([near, far], [distance], PatientBootstrap(np.arange(24), 300, 1))
+    assert judged["far"].verdict == "worse"
+    assert judged["far"].value == pytest.approx(8)
+
+
+def test_a_figure_that_one_of_them_lacks_cannot_be_told() -> None:
+    rows = scores(np.full(6, 0.5)).assign(pneumothorax=1)
+    (found,) = differences.paired_differences([rows, rows.assign(dice=np.nan)], [DICE_ALL], single(6))
+    assert found[DICE_ALL.name].verdict == "unknown"
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,9 +8,7 @@ import subprocess
 
 import pytest
 
-from pneumoseg.config.report import ReportParams
-from pneumoseg.report.report_page import build_report
-from tests.report.report_inputs import make_inputs
+from tests.report.report_inputs import make_inputs, report
 
 pytestmark = pytest.mark.long
 
@@ -20,9 +18,6 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
     "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--virtual-time-budget=8000",
 ]  # fmt: skip
-PARAMS = ReportParams(
-    cases_per_gallery=3, unlabelled_cases=2, overlay_size_px=96, radiograph_format="jpeg", jpeg_quality_percent=80
-)
 #: Appended to a copy of the page, in which its policy is taken out: a person at the keyboard, and what they see.
 VISITOR = """
 (async () => {
@@ -112,7 +107,7 @@ def browser():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, root):
     inputs = make_inputs(tmp_path_factory.mktemp("browser"), root)
-    build_report(inputs, inputs / "data/report", PARAMS)
+    report(inputs)
     return inputs / "data/report"
 
 

@@ -15,9 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.config import parse_params
+from pneumoseg.config import Params, load_params
+from pneumoseg.config.evaluate import EvaluateParams
+from pneumoseg.config.report import ReportParams
+from pneumoseg.config.tune import TuneParams
 from pneumoseg.drawing.plotting import new_figure, save
 from pneumoseg.evaluate.evaluating import evaluate
+from pneumoseg.report.building import build_report
 from pneumoseg.shared.files import write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, REJECTED, write_table
@@ -31,7 +35,14 @@ _KINDS = ("exact", "shifted", "small", "none")
 
 
 def make_inputs(
-    folder: Path, repository: Path, *, phantom: int = 1, positives: bool = True, known: bool = True
+    folder: Path,
+    repository: Path,
+    *,
+    phantom: int = 1,
+    positives: bool = True,
+    known: bool = True,
+    maps: bool = True,
+    without_mask: int = 0,
 ) -> Path:
     """Fill ``folder`` with the files of all stages before the report.
 
@@ -41,33 +52,36 @@ def make_inputs(
         phantom: whether the images count as phantoms.
         positives: whether the test set has a pneumothorax.
         known: whether sex, age, view and pixel spacing are known.
+        maps: whether the networks give probability maps.
+        without_mask: so many test images with pneumothorax have a label without a mask.
     """
     for name in ("params.yaml", "requirements.lock"):
         shutil.copy(repository / name, folder / name)
-    values = _cut_down(repository)
-    data, metrics = folder / "data", folder / "metrics"
+    layout = Layout(folder)
     images = _images(positives)
     rng = np.random.default_rng(7)
     for index, image in enumerate(images):
-        _draw(data, image, index, rng)
-    _tables(data, images, phantom, known)
-    _figures(metrics, images)
-    _training(data, metrics)
-    params = parse_params(values)
-    tune(Layout(folder), params.tune, workers=1)
-    evaluate(Layout(folder), params.evaluate, workers=1)
-    save(new_figure("counts", bool(phantom))[0], metrics / "explore" / "counts.png")
+        image["mask_known"] = not (image["set"] == "test" and index < without_mask)
+        _draw(layout.data, image, index, rng, maps)
+    _tables(layout.data, images, phantom, known)
+    _figures(layout.metrics, images)
+    _training(layout.data, layout.metrics)
+    tune(layout, TuneParams(kinds=("single",), mask_thresholds=(0.3, 0.5, 0.7), gate_probabilities=(0.4, 0.6)), 1)
+    evaluate(layout, EvaluateParams(bootstrap_replicates=200, permutations=200), 1)
+    save(new_figure("counts", bool(phantom))[0], layout.explore / "counts.png")
     return folder
 
 
-def _cut_down(repository: Path) -> dict[str, Any]:
-    """The shipped parameters with small grids, so that tune and evaluate take a moment."""
-    from ruamel.yaml import YAML
+def small_params(folder: Path, **changes: Any) -> Params:
+    """The folder's params.yaml, with few and small pictures."""
+    report = ReportParams(cases_per_gallery=2, unlabelled_cases=2, overlay_size_px=96)
+    return load_params(folder / "params.yaml").model_copy(update={"report": report.model_copy(update=changes)})
 
-    values = YAML(typ="safe").load(repository / "params.yaml")
-    values["tune"] |= {"kinds": ["single"], "mask_thresholds": [0.3, 0.5, 0.7], "gate_probabilities": []}
-    values["evaluate"] |= {"bootstrap_replicates": 200, "permutations": 200}
-    return values
+
+def report(folder: Path, **changes: Any) -> str:
+    """Build the report of a folder; gives the page."""
+    build_report(Layout(folder), small_params(folder, **changes))
+    return (folder / "data/report/index.html").read_text()
 
 
 def _images(positives: bool) -> list[dict[str, Any]]:
@@ -91,7 +105,7 @@ def _disc(row: float, column: float, radius: float) -> NDArray[np.bool_]:
     return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
 
 
-def _draw(data: Path, image: dict[str, Any], index: int, rng: np.random.Generator) -> None:
+def _draw(data: Path, image: dict[str, Any], index: int, rng: np.random.Generator, maps: bool) -> None:
     rows, columns = np.indices((SIZE_PX, SIZE_PX))
     grey = np.full((SIZE_PX, SIZE_PX), 150.0)
     for centre in (58, 134):
@@ -101,8 +115,9 @@ def _draw(data: Path, image: dict[str, Any], index: int, rng: np.random.Generato
     truth = _disc(55, 58, radius)
     if image["positive"]:
         grey[truth] -= 30
-        write_png(data / f"masks/{image['id']}.png", truth.view(np.uint8) * np.uint8(255))
-        image["area_px"] = int(truth.sum())
+        if image["mask_known"]:
+            write_png(data / f"masks/{image['id']}.png", truth.view(np.uint8) * np.uint8(255))
+            image["area_px"] = int(truth.sum())
     marked = {
         "exact": truth,
         "shifted": _disc(60, 62, radius),
@@ -113,7 +128,8 @@ def _draw(data: Path, image: dict[str, Any], index: int, rng: np.random.Generato
     levels = cv2.GaussianBlur(marked.astype(np.float32), (0, 0), 1.5)
     write_png(data / f"images/{image['id']}.png", np.clip(grey, 0, 255).astype(np.uint8))
     probability_map = np.clip(np.rint(levels * 240), 0, 255).astype(np.uint8)
-    write_png(data / f"predictions/{image['set']}/{image['id']}.png", probability_map)
+    if maps:
+        write_png(data / f"predictions/{image['set']}/{image['id']}.png", probability_map)
     image["probability"] = round(float(probability_map.max()) / 255, 4)
 
 
@@ -134,7 +150,7 @@ def _tables(data: Path, images: list[dict[str, Any]], phantom: int, known: bool)
     annotations = [
         {
             "image_id": image["id"], "annotated": int(image["positive"] is not None), "pneumothorax": image["positive"],
-            "mask_known": None if image["positive"] is None else 1,
+            "mask_known": None if image["positive"] is None else int(image["mask_known"]),
             "rle_count": int(bool(image["positive"])), "components": int(bool(image["positive"])),
             "area_px": image.get("area_px", 0), "area_fraction": image.get("area_px", 0) / SIZE_PX**2,
             "mask_sha256": "",
@@ -158,7 +174,11 @@ def _tables(data: Path, images: list[dict[str, Any]], phantom: int, known: bool)
         ("predictions/images.csv", predicted, PREDICTED),
     ):
         frame = pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
-        write_table(data / name, frame.astype({"pneumothorax": "Int64"}) if "pneumothorax" in frame else frame, columns)
+        write_table(
+            data / name,
+            frame.astype({name: "Int64" for name in ("pneumothorax", "mask_known") if name in frame}),
+            columns,
+        )
     refused = [("a/broken.dcm", "broken", "pixel data are truncated"), (f"b/{HOSTILE}.dcm", HOSTILE, f"no {HOSTILE}")]
     write_table(data / "rejected.csv", pd.DataFrame(refused, columns=list(REJECTED)), REJECTED)
     rows = pd.DataFrame([(17, HOSTILE, "runs past the image")], columns=["line", "image_id", "reason"])

@@ -16,7 +16,26 @@ def size(truth_px):
 
 def frame(rows):
     rows = [(*row, size(row[2])) for row in rows]
-    return pd.DataFrame(rows, columns=["image_id", "dice", "truth_px", "predicted_px", "lesion_size"])
+    frame = pd.DataFrame(rows, columns=["image_id", "dice", "truth_px", "predicted_px", "lesion_size"])
+    called = frame["predicted_px"].gt(0).astype(int)
+    return frame.assign(pneumothorax=frame["truth_px"].gt(0).astype(int), called=called, probability=0.5)
+
+
+def test_without_maps_cases_are_chosen_by_probability_and_by_label():
+    rows = frame([(name, None, None, None) for name in "abcdef"]).assign(
+        pneumothorax=[1, 1, 1, 0, 0, 0], called=[1, 0, 1, 1, 0, 1], probability=[0.7, 0.2, 0.9, 0.6, 0.1, 0.8]
+    )
+    chosen = {gallery.key: gallery.image_ids for gallery in choose_galleries(rows, (5000, 14000), 2)}
+    assert chosen == {"found": ("c", "a"), "missed": ("b",), "false-alarms": ("f", "d")}
+
+
+def test_a_label_without_a_mask_is_missed_or_in_no_gallery_by_dice():
+    rows = frame([("a", 0.5, 10, 10), ("b", None, None, 0), ("c", None, None, 9)])
+    rows["pneumothorax"] = 1
+    chosen = {gallery.key: gallery.image_ids for gallery in choose_galleries(rows, (5000, 14000), 2)}
+    assert chosen["best"] == ("a",)
+    assert chosen["missed"] == ("b",)
+    assert "c" not in sum(chosen.values(), ())
 
 
 CASES = frame(

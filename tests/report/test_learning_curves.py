@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pneumoseg.report.learning_curves import training_section
+from pneumoseg.report.learning_curves import training_part
 from pneumoseg.shared.errors import DataError
 
 SUMMARY = {
@@ -29,18 +29,33 @@ def folder(tmp_path):
 
 def test_a_fold_that_is_no_longer_trained_is_left_alone(folder):
     (folder / "fold3.csv").write_text("rubbish")
-    section = training_section(folder, (0,))
-    assert [row[0] for row in section.table.rows] == ["fold 0"]
+    section = training_part(folder, (0,))
+    assert [row[0] for row in section.tables[0].rows] == ["fold 0"]
     assert len(section.drawings) == 2
 
 
 def test_figures_of_the_kept_epoch(folder):
-    section = training_section(folder, (0, 3))
-    assert section.table.columns == ("", "best epoch", "epochs", "Dice, all", "all-empty", "Dice, positives")
-    assert section.table.rows[1] == ("fold 3", "2", "3", "0.812", "0.750", "—")
+    section = training_part(folder, (0, 3))
+    assert section.tables[0].columns == (
+        "", "best epoch", "epochs", "Dice, all images", "Dice, positives only", "all-empty Dice (share of negatives)"
+    )  # fmt: skip
+    assert section.tables[0].rows[1] == ("fold 3", "2", "3", "0.812", "—", "0.750")
     scores = section.drawings[0][0]
     assert "all-empty Dice" in scores
     assert "best epoch 2" in scores
+
+
+def test_a_family_without_maps_has_curves_of_what_it_gives(folder):
+    summary = {name: value for name, value in SUMMARY.items() if "dice" not in name} | {"val_auc": 0.9}
+    (folder / "fold0.json").write_text(json.dumps(summary))
+    (folder / "fold0.csv").write_text(
+        "epoch,train_loss,val_loss,val_dice_all,val_auc\n1,0.9,0.8,,0.8\n2,0.7,0.6,,0.9\n"
+    )
+    part = training_part(folder, (0,))
+    assert "AUC" in part.drawings[0][0]
+    assert "Dice" not in part.drawings[0][0]
+    assert "Dice, all images" not in part.tables[0].columns
+    assert not any("Dice" in caption for _, caption in part.drawings)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +63,7 @@ def test_figures_of_the_kept_epoch(folder):
 )
 def test_a_collapse_is_named(folder, share, words):
     (folder / "fold0.json").write_text(json.dumps(SUMMARY | {"val_collapsed": 1.0, "val_marked_share": share}))
-    assert any("Fold 0 collapsed" in note and words in note for note in training_section(folder, (0,)).notes)
+    assert any("Fold 0 collapsed" in note and words in note for note in training_part(folder, (0,)).notes)
 
 
 def test_what_was_kept_and_taught_is_said(folder):
@@ -56,7 +71,7 @@ def test_what_was_kept_and_taught_is_said(folder):
     for kept, words in (("averaged", "Averaged weights were kept"), ("last", "weights of the last epoch")):
         summary = SUMMARY | {"selection_metric": "iou", "kept": kept, "n_mean_teacher": 7} | added
         (folder / "fold0.json").write_text(json.dumps(summary))
-        notes = " ".join(training_section(folder, (0,)).notes)
+        notes = " ".join(training_part(folder, (0,)).notes)
         assert words in notes
         assert "7 images without annotation took part" in notes
         assert "added 3 positive and 9 negative images; 2 unsure" in notes
@@ -75,4 +90,4 @@ def test_what_was_kept_and_taught_is_said(folder):
 def test_a_damaged_file_is_named(folder, name, content, message):
     (folder / name).unlink() if content is None else (folder / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        training_section(folder, (0,))
+        training_part(folder, (0,))

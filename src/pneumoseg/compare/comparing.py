@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pneumoseg.compare.cautions import Caution, write_cautions
 from pneumoseg.compare.configuration_rows import Row, code_rows, data_rows, parameter_rows
-from pneumoseg.compare.differences import Difference, Scores, mean_difference, paired_differences
+from pneumoseg.compare.differences import Difference, measure, paired_differences
 from pneumoseg.compare.experiments import Experiment, read_experiment
 from pneumoseg.compare.pairing import Leak, Pairing, find_leaks, pair
+from pneumoseg.evaluate.metric import Metric, column, estimate
+from pneumoseg.evaluate.metrics.core import DICE_ALL
+from pneumoseg.evaluate.metrics.image_ranking import AUC
 from pneumoseg.evaluate.subgroups import SIZES
+from pneumoseg.report.headline import headline_metrics
 from pneumoseg.shared.errors import DataError
-from pneumoseg.stats.bootstrap import UNKNOWN, Interval, PatientBootstrap
-from pneumoseg.stats.figures import Figures, dice_ratios
+from pneumoseg.stats.bootstrap import UNKNOWN, Estimate, Interval, PatientBootstrap
 from pneumoseg.stats.margins import margin_of
 from pneumoseg.stats.permutations import SAME
-from pneumoseg.stats.ranking import area_under_roc
 
 Bools = NDArray[np.bool_]
 
@@ -43,7 +46,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Calls:
-    """On how many images a pixel is marked by both experiments, by one of them, or by none."""
+    """How many images are called positive by both experiments, by one of them, or by none."""
 
     images: str
     both: int
@@ -91,14 +94,18 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is told; ``scores``, ``figures`` and ``over_empty`` in the order of the experiments."""
+    """Everything that is told; ``rows``, ``figures`` and ``over_empty`` in the order of the experiments.
+
+    ``metrics`` are the figures that any experiment gives on the common images; ``rows`` those images in their order.
+    """
 
     experiments: tuple[Experiment, ...]
     pairing: Pairing
     leaks: tuple[Leak, ...]
     cautions: tuple[Caution, ...]
-    scores: tuple[Scores, ...]
-    figures: tuple[Figures, ...]
+    metrics: tuple[Metric, ...]
+    rows: tuple[pd.DataFrame, ...]
+    figures: tuple[dict[str, Estimate], ...]
     over_empty: tuple[str, ...]  # whether Dice over all images is better than marking nothing: margin_of's verdict
     against: tuple[Against, ...]
     sizes: tuple[SizeRow, ...]
@@ -112,6 +119,17 @@ class Comparison:
     def reference(self) -> Experiment:
         """The experiment that the others are compared with."""
         return self.experiments[0]
+
+    @property
+    def deciding(self) -> str:
+        """The figure to decide by: Dice over all images, or AUC where an experiment gives no map."""
+        every = all(figures.get(DICE_ALL.name, Estimate()).value is not None for figures in self.figures)
+        return DICE_ALL.name if every else AUC.name
+
+    @property
+    def masks(self) -> bool:
+        """Whether every experiment marks pixels."""
+        return self.deciding == DICE_ALL.name
 
 
 def compare(root: Path, names: Sequence[str], replicates: int, seed: int) -> Comparison:
@@ -138,9 +156,16 @@ def compare(root: Path, names: Sequence[str], replicates: int, seed: int) -> Com
 def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed: int) -> Comparison:
     """Compare experiments that were read; see compare."""
     pairing = pair(experiments)
-    scores = tuple(_scores(item, pairing.ids) for item in experiments)
+    rows = tuple(item.cases.loc[list(pairing.ids)] for item in experiments)
     bootstrap = PatientBootstrap(pairing.patients, replicates, seed)
-    differences = paired_differences(scores, pairing.positive, bootstrap)
+    figures = tuple(_figures(item, bootstrap) for item in rows)
+    metrics = tuple(
+        metric
+        for metric in headline_metrics()
+        if any(metric.name in item and item[metric.name].value is not None for item in figures)
+    )
+    compared = [metric for metric in metrics if all(metric.name in item for item in figures)]
+    differences = paired_differences(rows, compared, bootstrap)
     leaks, data = tuple(find_leaks(experiments, pairing)), data_rows(experiments)
     empty = (~pairing.positive).astype(np.float64)
     return Comparison(
@@ -148,14 +173,15 @@ def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed
         pairing=pairing,
         leaks=leaks,
         cautions=write_cautions(experiments, pairing, leaks, data),
-        scores=scores,
-        figures=tuple(_figures(item, pairing.positive, bootstrap) for item in scores),
-        over_empty=tuple(margin_of(item.dice, empty, bootstrap).verdict for item in scores),
+        metrics=metrics,
+        rows=rows,
+        figures=figures,
+        over_empty=tuple(margin_of(column(item, "dice"), empty, bootstrap).verdict for item in rows),
         against=tuple(
-            _against(experiment, differences[index], scores[0], scores[index + 1], pairing)
+            _against(experiment, differences[index], rows[0], rows[index + 1], pairing)
             for index, experiment in enumerate(experiments[1:])
         ),
-        sizes=_sizes(experiments[0], scores, pairing, bootstrap),
+        sizes=tuple(_sizes(rows, pairing, bootstrap)),
         parameters=parameter_rows(experiments),
         data=data,
         code=code_rows(experiments),
@@ -164,46 +190,43 @@ def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed
     )
 
 
-def _scores(experiment: Experiment, ids: Sequence[str]) -> Scores:
-    rows = experiment.cases.loc[list(ids)]
-    probability = rows["probability"].to_numpy(np.float64) if "probability" in rows.columns else None
-    if probability is not None and not np.isfinite(probability).all():
-        probability = None
-    return Scores(rows["dice"].to_numpy(np.float64), rows["predicted_px"].to_numpy(np.int64) > 0, probability)
-
-
-def _figures(scores: Scores, positive: Bools, bootstrap: PatientBootstrap) -> Figures:
-    ratios = dice_ratios(positive.astype(np.float64), scores.called.astype(np.float64), scores.dice)
-    figures = Figures().with_ratios(ratios, bootstrap)
-    if scores.probability is None:
-        return figures
-    ranking = area_under_roc(scores.probability, positive)
-    return figures.with_one("auc", ranking.value, bootstrap.interval(ranking))
+def _figures(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Estimate]:
+    """The headline figures of an experiment; without those that its table has no columns for."""
+    found: dict[str, Estimate] = {}
+    for metric in headline_metrics():
+        try:
+            found |= estimate([metric], rows, bootstrap)
+        except KeyError:
+            continue
+    return found
 
 
 def _against(
-    experiment: Experiment, differences: dict[str, Difference], first: Scores, second: Scores, pairing: Pairing
+    experiment: Experiment,
+    differences: dict[str, Difference],
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    pairing: Pairing,
 ) -> Against:
     groups = {
         "all images": np.ones_like(pairing.positive),
         "with pneumothorax": pairing.positive,
         "without pneumothorax": ~pairing.positive,
     }
-    gain = second.dice - first.dice
+    dice, other = column(first, "dice"), column(second, "dice")
+    gain = other - dice
     order = sorted(np.flatnonzero(np.abs(gain) > SAME), key=lambda place: (-abs(gain[place]), pairing.ids[place]))
+    called, other_called = (column(rows, "called") > 0 for rows in (first, second))
     return Against(
         experiment=experiment,
         differences=differences,
-        tallies=tuple(_tally(name, gain[chosen]) for name, chosen in groups.items()),
+        tallies=tuple(_tally(name, gain[chosen & np.isfinite(gain)]) for name, chosen in groups.items()),
         calls=tuple(
-            _calls(name, first.called[chosen], second.called[chosen])
-            for name, chosen in groups.items()
-            if name != "all images"
+            _calls(name, called[groups[name]], other_called[groups[name]])
+            for name in ("with pneumothorax", "without pneumothorax")
         ),
         most_different=tuple(
-            ImagePair(
-                pairing.ids[place], int(pairing.truth_px[place]), float(first.dice[place]), float(second.dice[place])
-            )
+            ImagePair(pairing.ids[place], int(pairing.truth_px[place]), float(dice[place]), float(other[place]))
             for place in order[:LISTED_IMAGES]
         ),
     )
@@ -224,29 +247,22 @@ def _calls(name: str, first: Bools, second: Bools) -> Calls:
     )
 
 
-def _sizes(
-    reference: Experiment, scores: Sequence[Scores], pairing: Pairing, bootstrap: PatientBootstrap
-) -> tuple[SizeRow, ...]:
+def _sizes(rows: Sequence[pd.DataFrame], pairing: Pairing, bootstrap: PatientBootstrap) -> Iterator[SizeRow]:
     """By lesion size as the reference's table has it; described, not tested."""
-    sizes = reference.cases.loc[list(pairing.ids), "lesion_size"].to_numpy()
-    rows = []
+    sizes = rows[0]["lesion_size"].to_numpy()
     for size in SIZES:
         chosen = sizes == size
-        if not chosen.any():
+        if not chosen.any() or not all(np.isfinite(column(item, "dice")[chosen]).all() for item in rows):
             continue
         part = bootstrap.subset(chosen)
-        everyone = np.ones(int(chosen.sum()), np.bool_)
-        measured = [mean_difference((item.dice - scores[0].dice)[chosen], everyone, part) for item in scores[1:]]
+        measured = [measure(DICE_ALL, rows[0][chosen], item[chosen], part) for item in rows[1:]]
         patients = pairing.patients_of(chosen)
-        rows.append(
-            SizeRow(
-                size=size,
-                images=int(chosen.sum()),
-                patients=patients,
-                dice=tuple(float(item.dice[chosen].mean()) for item in scores),
-                differences=tuple(
-                    (item.value, item.interval if patients >= MIN_PATIENTS else UNKNOWN) for item in measured
-                ),
-            )
+        yield SizeRow(
+            size=size,
+            images=int(chosen.sum()),
+            patients=patients,
+            dice=tuple(float(column(item, "dice")[chosen].mean()) for item in rows),
+            differences=tuple(
+                (item.value, item.interval if patients >= MIN_PATIENTS else UNKNOWN) for item in measured
+            ),
         )
-    return tuple(rows)

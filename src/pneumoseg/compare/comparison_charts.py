@@ -9,19 +9,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from pneumoseg.compare.comparing import Comparison
-from pneumoseg.compare.differences import FIGURES, Difference
+from pneumoseg.compare.differences import Difference
 from pneumoseg.compare.wording import short_names, signed
 from pneumoseg.drawing.charts import LINES, REFERENCE, Interval, Series, difference_chart, line_chart
 from pneumoseg.drawing.plotting import INK, blank_figure, inline
+from pneumoseg.evaluate.metric import column
+from pneumoseg.evaluate.metrics.core import DICE_ALL, DICE_POS
+from pneumoseg.evaluate.metrics.image_ranking import AUC
+from pneumoseg.report.headline import short
 from pneumoseg.report.parts import Drawing
 
 #: So many experiments have a look of their own.
 STYLES = len(LINES)
-_CURVES = (
-    ("val_dice_pos", "validation Dice, positives only", (0.0, 1.0)),
-    ("val_dice_all", "validation Dice, all images", (0.0, 1.0)),
-    ("val_loss", "validation loss", None),
-)
 
 
 def _look(index: int) -> tuple[str, object]:
@@ -33,19 +32,20 @@ def forest_chart(comparison: Comparison) -> Markup:
     """Differences to the reference with their intervals, around a line at 0."""
     reference, *names = short_names([item.name for item in comparison.experiments])
     rows: list[tuple[Interval, str]] = []
-    for key, title in FIGURES.items():
-        found = [item.differences.get(key) for item in comparison.against]
-        label = title.removesuffix(" of the image probability")
-        if len(names) > 1 and any(found):
+    for key in comparison.against[0].differences:
+        found = [item.differences[key] for item in comparison.against]
+        label = short(found[0].metric)
+        if len(names) > 1:
             rows.append((Interval(label, None, heading=True), ""))
         for index, (name, item) in enumerate(zip(names, found, strict=True), start=1):
-            if item:
-                rows.append((_row(label if len(names) == 1 else name, item, index), signed(item.value, item.interval)))
+            rows.append((_row(label if len(names) == 1 else name, item, index), signed(item.value, item.interval)))
     return difference_chart(rows, "Differences to the reference with 95 % intervals", f"difference to {reference}")
 
 
 def _row(label: str, found: Difference, index: int) -> Interval:
-    value, low, high = (end if np.isfinite(end) else None for end in (found.value, *found.interval))
+    # To the right is better.
+    sign = -1 if found.metric.better == "lower" else 1
+    value, low, high = (sign * end if np.isfinite(end) else None for end in (found.value, *found.interval))
     return Interval(label, value, low, high, colour=_look(index)[0])
 
 
@@ -53,7 +53,7 @@ def dice_chart(comparison: Comparison, index: int) -> Markup:
     """Dice of each common positive image under the reference and under experiment ``index``."""
     names = short_names([item.name for item in comparison.experiments])
     chosen = comparison.pairing.positive
-    first, second = (comparison.scores[place].dice[chosen] for place in (0, index))
+    first, second = (column(comparison.rows[place], "dice")[chosen] for place in (0, index))
     figure = blank_figure("", height=5.2)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=REFERENCE[0], ls=REFERENCE[1])
@@ -68,16 +68,22 @@ def dice_chart(comparison: Comparison, index: int) -> Markup:
     return inline(figure, f"Dice of each image with pneumothorax: {names[index]} against {names[0]}", {dots: said})
 
 
+def _curves() -> tuple[tuple[str, str, tuple[float, float] | None], ...]:
+    """Columns of metrics/train/fold<k>.csv that are drawn: name, title, limits."""
+    shown = ((f"val_{metric.name}", f"validation {metric.title}", (0.0, 1.0)) for metric in (DICE_POS, DICE_ALL, AUC))
+    return (*shown, ("val_loss", "validation loss", None))
+
+
 def curve_drawings(comparison: Comparison) -> Iterator[Drawing]:
     """Training curves of the first experiments, one chart for each fold and measure."""
     shown = comparison.experiments[:STYLES]
     names = short_names([item.name for item in comparison.experiments])
     for fold in sorted({fold for item in shown for fold in item.curves}):
-        for column, title, limits in _CURVES:
+        for value, title, limits in _curves():
             series = [
                 Series(names[index], points, _look(index))
                 for index, item in enumerate(shown)
-                if (points := _points(item.curves.get(fold), column))
+                if (points := _points(item.curves.get(fold), value))
             ]
             if series:
                 # Whose curve it is where there is one only, which has no legend.

@@ -11,13 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from pneumoseg.report.inputs import read_object
-from pneumoseg.report.parameter_changes import flatten
+from pneumoseg.config import Params, read_yaml
+from pneumoseg.evaluate.measuring import TEST_CASES
+from pneumoseg.evaluate.metric import column
+from pneumoseg.evaluate.metrics.core import DICE_ALL
+from pneumoseg.evaluate.result import TestResult
+from pneumoseg.report.parameter_changes import settings as settings_of
 from pneumoseg.rule.dice import dice
-from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.errors import DataError, ParameterError
+from pneumoseg.shared.files import read_object
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.revisions import Snapshot, resolve
 from pneumoseg.shared.tables import FOLDS, Columns, read_table
@@ -30,6 +33,7 @@ _FOLDS: Final = "data/splits/folds.csv"
 _CASES: Columns = {
     "image_id": "text",
     "patient": "text",
+    "pneumothorax": "integer",
     "image_px": "integer",
     "truth_px": "integer",
     "predicted_px": "integer",
@@ -52,7 +56,8 @@ class Experiment:
         sha: its commit; None for the workspace.
         test: metrics/test.json.
         rule: the decision rule in words.
-        cases: metrics/test_cases.csv by image_id, sorted; dice from the pixel counts; probability where there is one.
+        cases: metrics/test_cases.csv by image_id, sorted; dice from the pixel counts; pneumothorax and called of every
+            image, whatever is known of masks.
         settings: the parameters that its stages ran with, flat, as JSON text; params.yaml where dvc.lock has none.
         stages: dvc.lock.
         curves: metrics/train/fold<k>.csv by fold.
@@ -63,7 +68,7 @@ class Experiment:
 
     name: str
     sha: str | None
-    test: Mapping[str, Any]
+    test: TestResult
     rule: str
     cases: pd.DataFrame
     settings: Mapping[str, str]
@@ -104,32 +109,31 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
             "be compared"
         )
     try:
-        test = read_object(folder / "metrics/test.json")
+        test = TestResult.read(folder / "metrics/test.json")
         cases = _read_cases(folder / "metrics/test_cases.csv", test)
         thresholds = read_object(folder / "metrics/thresholds.json")
         settings, stages, doubts, unknowns = _read_settings(snapshot, folder)
         folds = read_table(folder / _FOLDS, FOLDS) if (folder / _FOLDS).is_file() else None
         curves = _read_curves(folder / "metrics/train", settings)
-    except DataError as error:
+    except (DataError, ParameterError) as error:
         # The files lie in a temporary folder; the reader knows them by their revision.
         raise DataError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
     rule = str(thresholds.get("description") or "not recorded")
     return Experiment(name, sha, test, rule, cases, settings, stages, curves, folds, tuple(doubts), tuple(unknowns))
 
 
-def _read_cases(path: Path, test: Mapping[str, Any]) -> pd.DataFrame:
+def _read_cases(path: Path, test: TestResult) -> pd.DataFrame:
     """Read the test images and see that they are those of test.json, and their Dice that of their pixels."""
-    frame = read_table(path, _CASES)
-    if "probability" in frame.columns:
-        frame = read_table(path, {**_CASES, "probability": "number"})
+    held = read_table(path, _CASES).columns
+    frame = read_table(path, {name: kind for name, kind in TEST_CASES.items() if name in held})
     twice = frame.loc[frame["image_id"].duplicated(), "image_id"]
     if len(twice):
         raise DataError(f"{path}: {twice.iloc[0]} has two rows; run dvc repro evaluate")
-    counts = frame[["image_px", "truth_px", "predicted_px", "intersection_px"]]
-    if counts.isna().any(axis=None):
-        raise DataError(f"{path}: an image has no pixel count; run dvc repro evaluate")
-    exact = dice(*(counts[name].to_numpy(np.float64) for name in ("intersection_px", "predicted_px", "truth_px")))
-    wrong = ~(np.abs(exact - frame["dice"].to_numpy(np.float64)) < _ROUNDING)
+    counts = [column(frame, name) for name in ("intersection_px", "predicted_px", "truth_px")]
+    known = np.isfinite(counts).all(axis=0)
+    exact = np.where(known, dice(*np.nan_to_num(counts)), np.nan)
+    told = column(frame, "dice")
+    wrong = (known != np.isfinite(told)) | (np.abs(exact - told) >= _ROUNDING)
     if wrong.any():
         row = frame[wrong].iloc[0]
         raise DataError(
@@ -137,11 +141,14 @@ def _read_cases(path: Path, test: Mapping[str, Any]) -> pd.DataFrame:
             "run dvc repro evaluate"
         )
     frame["dice"] = exact
-    mean = float(exact.mean()) if len(exact) else float("nan")
-    if test.get("n") != len(frame) or not abs(float(test.get("dice_all") or 0.0) - mean) < _ROUNDING:
+    if "called" not in frame:
+        frame["called"] = (frame["predicted_px"] > 0).astype("Int64")
+    mean = float(exact[known].mean()) if known.any() else None
+    said = test.figure(DICE_ALL.name).value
+    if test.n != len(frame) or (said is None) != (mean is None) or abs((said or 0) - (mean or 0)) >= _ROUNDING:
         raise DataError(
-            f"metrics/test.json has dice_all {test.get('dice_all')} of {test.get('n')} images, but {path} gives "
-            f"{mean:.6f} of {len(frame)}: they are not of one run; run dvc repro evaluate"
+            f"metrics/test.json has {DICE_ALL.name} {said} of {test.n} images, but {path} gives {mean} of "
+            f"{len(frame)}: they are not of one run; run dvc repro evaluate"
         )
     return frame.set_index("image_id").sort_index()
 
@@ -150,11 +157,13 @@ def _read_settings(
     snapshot: Snapshot, folder: Path
 ) -> tuple[dict[str, str], dict[str, LockedStage], list[str], list[str]]:
     """The parameters that made the figures, dvc.lock, and what speaks against their belonging together."""
-    content = _read_params(folder / "params.yaml")
+    content = read_yaml(folder / "params.yaml")
+    if not isinstance(content, dict):
+        raise DataError("params.yaml: must hold sections of parameters; restore it from git")
     stages = snapshot.stages
     if "evaluate" not in stages:
         return (
-            flatten(content),
+            settings_of(_as_now(content)),
             stages,
             ["dvc.lock does not know the test figures; the parameters may not be theirs"],
             [],
@@ -176,17 +185,15 @@ def _read_settings(
         content = locked_params(content, stages)
     except DataError as error:
         doubts.append(f"the parameters may not be those of the figures: {error}")
-    return flatten(content), stages, doubts, unknowns
+    return settings_of(_as_now(content)), stages, doubts, unknowns
 
 
-def _read_params(path: Path) -> dict[str, Any]:
+def _as_now(content: dict[str, Any]) -> dict[str, Any]:
+    """The parameters in today's keys: what an older file lacks has its value of then. As they are if not all fit."""
     try:
-        content = YAML(typ="safe").load(path)
-    except YAMLError as error:
-        raise DataError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold sections of parameters; restore it from git")
-    return content
+        return Params.read(content, "params.yaml").written()
+    except ParameterError:
+        return content
 
 
 def _read_curves(folder: Path, settings: Mapping[str, str]) -> dict[int, pd.DataFrame]:

@@ -48,7 +48,8 @@ class Pairing:
 
     Attributes:
         ids: (N,) their ids, sorted.
-        truth_px: (N,) area of the true mask.
+        positive: (N,) whether an image has a pneumothorax.
+        truth_px: (N,) area of the true mask; -1 where it is not known.
         patients: (N,) int64 patient of each, 0 to P-1. Where experiments group images otherwise, images that any of
             them puts together are together.
         phantom: whether any of them is a phantom.
@@ -57,16 +58,12 @@ class Pairing:
     """
 
     ids: tuple[str, ...]
+    positive: NDArray[np.bool_]
     truth_px: NDArray[np.int64]
     patients: NDArray[np.int64]
     phantom: bool
     left_out: tuple[LeftOut, ...]
     regrouped: bool
-
-    @property
-    def positive(self) -> NDArray[np.bool_]:
-        """(N,) whether an image has a pneumothorax."""
-        return self.truth_px > 0
 
     def patients_of(self, chosen: NDArray[np.bool_]) -> int:
         """Number of patients of some images."""
@@ -90,7 +87,8 @@ def pair(experiments: Sequence[Experiment]) -> Pairing:
             f"{names} have no test image in common (of {counts} test images): compare experiments with the same data "
             "and the same sections data and split"
         )
-    rows = [item.cases.loc[sorted(shared), ["truth_px", "image_px"]].to_numpy(np.int64) for item in experiments]
+    truth = ["pneumothorax", "truth_px", "image_px"]
+    rows = [item.cases.loc[sorted(shared), truth].fillna(-1).to_numpy(np.int64) for item in experiments]
     alike = np.all([(other == rows[0]).all(axis=1) for other in rows], axis=0)
     if not alike.any():
         raise DataError(
@@ -101,7 +99,8 @@ def pair(experiments: Sequence[Experiment]) -> Pairing:
     groups = [list(item.cases.loc[ids, "patient"]) for item in experiments]
     return Pairing(
         ids=tuple(ids),
-        truth_px=rows[0][alike, 0],
+        positive=rows[0][alike, 0] == 1,
+        truth_px=rows[0][alike, 1],
         patients=merge_groups(groups),
         phantom=any(bool(item.cases.loc[ids, "phantom"].fillna(0).any()) for item in experiments),
         left_out=tuple(entry for item in experiments for entry in _left_out(item, experiments, set(ids), shared)),

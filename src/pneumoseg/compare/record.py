@@ -11,6 +11,7 @@ import numpy as np
 from pneumoseg.compare.comparing import Against, Comparison
 from pneumoseg.compare.configuration_rows import Row
 from pneumoseg.compare.wording import all_empty
+from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.stats.bootstrap import CONFIDENCE
 
 #: By this the command knows a folder of its own.
@@ -67,11 +68,9 @@ def _experiment(comparison: Comparison, index: int) -> dict[str, Any]:
         "encoder": item.setting("model.encoder"),
         "architecture": item.setting("model.architecture"),
         "decision_rule": item.rule,
-        "figures": {
-            name: {"value": value, "interval": list(figures.intervals[name])} for name, value in figures.values.items()
-        },
+        "figures": {name: {"value": figure.value, "interval": figure.interval} for name, figure in figures.items()},
         "beats_all_empty": comparison.over_empty[index],
-        "own_test_set": {"n": len(item.cases), "dice_all": item.test.get("dice_all")},
+        "own_test_set": {"n": item.test.n, DICE_ALL.name: item.test.figure(DICE_ALL.name).value},
         "left_out": [
             {"reason": entry.reason, "n": entry.images, "n_patients": entry.patients}
             for entry in comparison.pairing.left_out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pneumoseg.compare.comparing import Against, Comparison
-from pneumoseg.compare.differences import FIGURES
 from pneumoseg.compare.wording import (
     against_empty,
     all_empty,
@@ -25,10 +24,11 @@ def as_text(comparison: Comparison) -> str:
     for index, item in enumerate(comparison.against, start=1):
         lines += ["", main_verdict(comparison, item), "", *_table(comparison, index, item)]
         every = item.tallies[0]
-        lines.append(
-            f"Dice of {item.experiment.name} is higher on {every.higher:,} images, the same on {every.same:,}, "
-            f"lower on {every.lower:,}"
-        )
+        if comparison.masks:
+            lines.append(
+                f"Dice of {item.experiment.name} is higher on {every.higher:,} images, the same on {every.same:,}, "
+                f"lower on {every.lower:,}"
+            )
     weak = against_empty(comparison)
     return "\n".join([*lines, *(["", weak] if weak else [])]) + "\n"
 
@@ -38,13 +38,10 @@ def _table(comparison: Comparison, index: int, item: Against) -> list[str]:
     several = len(comparison.against) > 1
     header = ["", names[0], names[index], "difference", "p", *(["p (Holm)"] if several else []), ""]
     rows = [header]
-    for key, label in FIGURES.items():
-        if key not in item.differences:
-            continue
-        found = item.differences[key]
+    for key, found in item.differences.items():
         rows.append(
             [
-                label,
+                found.metric.title,
                 figure_text(comparison.figures[0], key),
                 figure_text(comparison.figures[index], key),
                 signed(found.value, found.interval),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pneumoseg.compare.comparing import Against, Comparison
-from pneumoseg.compare.differences import FIGURES, Difference
-from pneumoseg.report.parts import count_of, listed, number, percent
-from pneumoseg.stats.bootstrap import Interval
-from pneumoseg.stats.figures import Figures
+from pneumoseg.compare.differences import WORDS, Difference
+from pneumoseg.report.headline import short
+from pneumoseg.report.parts import count_of, listed, number, percent, spread, told
+from pneumoseg.stats.bootstrap import Estimate, Interval
 
 _KINDS = {"better": "good", "worse": "bad"}
 _NAME_CHARACTERS = 15
@@ -21,12 +21,12 @@ def signed(value: float, interval: Interval = (float("nan"), float("nan"))) -> s
     if not np.isfinite(value):
         return "no value"
     shown = f"{value:+.3f}" if round(value, 3) else "0.000"
-    return f"{shown} ({spread(interval)})" if np.isfinite(interval).all() else shown
+    return f"{shown} ({within(interval)})" if np.isfinite(interval).all() else shown
 
 
-def spread(interval: Interval) -> str:
+def within(interval: Interval) -> str:
     """Such as ``-0.003 to 0.027``."""
-    return " to ".join(f"{round(bound, 3) + 0.0:.3f}" for bound in interval)  # + 0.0: no -0.000
+    return spread(Estimate.of(0, interval))
 
 
 def p_text(p: float) -> str:
@@ -34,12 +34,10 @@ def p_text(p: float) -> str:
     return "—" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def figure_text(figures: Figures, name: str) -> str:
+def figure_text(figures: Mapping[str, Estimate], name: str) -> str:
     """A figure with its interval; a dash where there is none."""
-    if name not in figures.values or not np.isfinite(figures.values[name]):
-        return "—"
-    shown, interval = number(float(figures.values[name])), figures.intervals[name]
-    return f"{shown} ({spread(interval)})" if np.isfinite(interval).all() else shown
+    found = figures.get(name)
+    return number(None) if found is None or found.value is None else told(found)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -65,50 +63,50 @@ def all_empty(comparison: Comparison) -> float:
     return float((~comparison.pairing.positive).mean())
 
 
-def verdict_kind(difference: Difference) -> str:
+def verdict_kind(difference: Difference | None) -> str:
     """The page's colour for it: good, bad or open."""
-    return _KINDS.get(difference.verdict, "open")
+    return _KINDS.get(difference.verdict, "open") if difference else "open"
 
 
 def main_verdict(comparison: Comparison, item: Against) -> str:
-    """What the Dice over all images shows, in a sentence."""
+    """What the deciding figure shows, in a sentence."""
     reference, name = comparison.reference.name, item.experiment.name
     place = comparison.experiments.index(item.experiment)
-    found = item.differences["dice_all"]
-    first, second = (comparison.figures[index].values["dice_all"] for index in (0, place))
+    found = item.differences.get(comparison.deciding)
+    if found is None or not np.isfinite(found.value):
+        return f"{name} against {reference}: they have no figure in common to decide by."
+    label = "Dice over all images" if comparison.masks else short(found.metric)
+    first, second = (number(comparison.figures[index][found.metric.name].value) for index in (0, place))
     corrected = f", {p_text(found.p_holm)} after correction" if len(comparison.against) > 1 else ""
     p = f"p {'' if found.p < 0.001 else '= '}{p_text(found.p)}{corrected}"
-    support = f"95 % interval {spread(found.interval)}, {p}" if np.isfinite(found.interval).all() else p
-    told = (
-        f"Dice over all images is {second:.3f}, that of {reference} {first:.3f}; difference {signed(found.value)} "
-        f"({support})"
-    )
+    support = f"95 % interval {within(found.interval)}, {p}" if np.isfinite(found.interval).all() else p
+    figures = f"{label} is {second}, that of {reference} {first}; difference {signed(found.value)} ({support})"
     if found.verdict in ("better", "worse"):
-        return f"{name} is {found.verdict} than {reference}: {told}."
+        return f"{name} is {found.verdict} than {reference}: {figures}."
     if found.verdict == "same":
-        return f"{name} and {reference} have the same Dice on every compared image ({second:.3f} over all)."
+        what = "Dice" if comparison.masks else "probability"
+        return f"{name} and {reference} have the same {what} on every compared image ({second} over all)."
     if found.verdict == "unknown":
-        return f"{name} against {reference}: {found.words}; {told}."
-    reason = found.words.removeprefix("no difference shown: ")
-    return f"No difference is shown between {name} and {reference} ({reason}): {told}."
+        return f"{name} against {reference}: {found.words}; {figures}."
+    return f"No difference is shown between {name} and {reference} ({found.reason}): {figures}."
 
 
-def other_verdicts(item: Against) -> str:
+def other_verdicts(comparison: Comparison, item: Against) -> str:
     """What the other figures show, in a sentence."""
-    groups: dict[str, list[str]] = {}
-    for name, difference in item.differences.items():
-        if name != "dice_all":
-            groups.setdefault(difference.words.partition(":")[0], []).append(FIGURES[name])
-    order = sorted(groups, key=lambda words: (words != "better", words != "worse"))
-    return f"Other figures: {'; '.join(f'{words} in {listed(groups[words])}' for words in order)}."
+    others = [found for name, found in item.differences.items() if name != comparison.deciding]
+    told_of = {
+        words: [found.metric.label for found in others if found.verdict == verdict] for verdict, words in WORDS.items()
+    }
+    parts = [f"{words} in {listed(labels)}" for words, labels in told_of.items() if labels]
+    return f"Other figures: {'; '.join(parts)}." if parts else ""
 
 
 def against_empty(comparison: Comparison) -> str:
-    """Which experiments are not shown to beat marking nothing; empty where all are."""
+    """Which experiments are not shown to beat marking nothing; empty where all are, or where no pixel is marked."""
     weak = [
         item.name
         for item, verdict in zip(comparison.experiments, comparison.over_empty, strict=True)
-        if verdict != "better"
+        if verdict not in ("better", "unknown")
     ]
     if not weak:
         return ""

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from pneumoseg.report.inputs import read_object
 from pneumoseg.report.parts import count_of, listed
+from pneumoseg.shared.files import read_object
+from pneumoseg.shared.layout import Layout
 
 _USES: Final = {"both": "masks and image probability", "map": "masks alone", "image": "image probability alone"}
 
 
-def read_ensemble(root: Path) -> Mapping[str, Any] | None:
-    """The content of members.json below ``root``; None where every fold has one network and no experiment joined in.
+def read_ensemble(layout: Layout) -> Mapping[str, Any] | None:
+    """The content of members.json; None where every fold has one network and no experiment joined in.
 
     Raises:
         DataError: the file is damaged.
     """
-    path = root / "data" / "predictions" / "members.json"
+    path = layout.predictions / "members.json"
     return read_object(path) if path.is_file() else None
 
 
-def ensemble_points(root: Path) -> Iterator[str]:
+def ensemble_points(layout: Layout) -> Iterator[str]:
     """The members of the ensemble and how they were combined, a sentence each; none without members.json."""
-    content = read_ensemble(root)
+    content = read_ensemble(layout)
     if content is None:
         return
     own, members = content["own"], content["members"]
@@ -49,15 +49,15 @@ def ensemble_points(root: Path) -> Iterator[str]:
         )
 
 
-def others_joined(root: Path) -> str:
+def others_joined(layout: Layout) -> str:
     """Such as `` and 2 other experiments``; empty where this run predicts alone."""
-    members = {member["source"] for member in (read_ensemble(root) or {}).get("members", ())}
+    members = {member["source"] for member in (read_ensemble(layout) or {}).get("members", ())}
     return f" and {count_of(len(members), 'other experiment')}" if members else ""
 
 
-def ensemble_fingerprints(root: Path) -> Iterator[tuple[str, str]]:
+def ensemble_fingerprints(layout: Layout) -> Iterator[tuple[str, str]]:
     """Name and digest for each member, to tell that its weights are still the same."""
-    for member in (read_ensemble(root) or {}).get("members", ()):
+    for member in (read_ensemble(layout) or {}).get("members", ()):
         if member["sha"]:
             yield f"member {member['source']}, commit", str(member["sha"])
         yield f"member {member['source']}, weights and descriptions", str(member["weights_sha256"])

@@ -2,108 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from pneumoseg.drawing.charts import Interval, interval_chart
-from pneumoseg.report.inputs import Inputs, figure_of, mapping, texts_of
-from pneumoseg.report.parts import Drawing, Section, Table, count_of, listed, number, percent
+from pneumoseg.evaluate.metric import Metric
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, PREVALENCE
+from pneumoseg.evaluate.metrics.image_calls import NPV, PPV
+from pneumoseg.evaluate.result import Subgroup, TestResult, WithoutShared
+from pneumoseg.report.headline import headline_metrics, short
+from pneumoseg.report.inputs import Inputs
+from pneumoseg.report.judging import grouped_metrics
+from pneumoseg.report.parts import Drawing, Part, Table, count_of, listed, number, percent, told
 
 _OWN: Final = "own test set"
-_COUNTS: Final = ("images", "with pneumothorax", "patients")
-_SHOWN: Final[Mapping[str, str]] = {
-    "dice_all": "Dice, all images",
-    "all_empty": "all-empty Dice",
-    "dice_pos": "Dice, positives only",
-    "auc": "AUC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "ppv": "positive predictive value",
-    "npv": "negative predictive value",
-}
-_SIZES: Final = (("dice_pos", "Dice"), ("auc", "AUC"), ("sensitivity", "sensitivity"))
-_DRAWN: Final = (("auc", "AUC of the image probability"), ("dice_pos", "Dice, positives only"))
 _PHANTOM: Final = " (phantom data)"
 _LABEL: Final = 21  # characters that have room beside a chart
-#: Beginnings of notes that the table, or another section, says already.
-_SAID: Final = ("phantom data", "surface distances", "the tuned rule is not shown")
+#: Codes of notes that the table, or another section, says already.
+_SAID: Final = ("phantom", "surface_left_out", "plain_not_beaten")
 _ONE_SOURCE: Final = "All images come from one source; how the model does elsewhere was not measured."
+_Set = TestResult | WithoutShared
 
 
-@dataclass(frozen=True)
-class ExternalSection(Section):
-    """The section, with a second table: small and large pneumothoraces by set."""
+def shown_metrics(sets: Iterable[_Set]) -> tuple[Metric, ...]:
+    """Headline figures, the all-empty score beside the first Dice, and predictive values: those that any set gives."""
+    metrics: list[Metric] = []
+    for metric in (*headline_metrics(), PPV, NPV):
+        metrics += [metric, ALL_EMPTY] if metric.name == DICE_ALL.name else [metric]
+    known = list(sets)
+    return tuple(metric for metric in metrics if any(item.figure(metric.name).value is not None for item in known))
 
-    sizes: Table = field(default_factory=lambda: Table("", (), ()))
 
-
-def external_section(inputs: Inputs) -> ExternalSection:
+def external_part(inputs: Inputs) -> Part:
     """Figures by set, first those of the project's own test set."""
+    title = "External sets"
     if not inputs.external:
-        return ExternalSection((f"No set is given. {_ONE_SOURCE} evaluate.external in params.yaml names such sets.",))
+        return Part(title, (f"No set is given. {_ONE_SOURCE} evaluate.external in params.yaml names such sets.",))
     rows = list(_rows(inputs))
     drawings: list[Drawing] = []
-    for key, name in _DRAWN:
-        places = [_place(label, figures, key) for label, figures in rows]
-        chart = interval_chart(places, f"{name} by set", name, inputs.figure(key).value)
-        drawings.append((chart, f"{name} by set with 95 % intervals; the dashed line is the {_OWN}."))
-    main = tuple((label, *_counts(figures), *(_cell(figures, key) for key in _SHOWN)) for label, figures in rows)
-    titles = ("set", *_COUNTS, *_SHOWN.values())
-    return ExternalSection(tuple(_notes(inputs)), tuple(drawings), Table("External sets", titles, main), _sizes(inputs))
+    for metric in grouped_metrics():
+        places = [_place(label, found, metric) for label, found in rows]
+        if any(place.value is not None for place in places):
+            chart = interval_chart(
+                places, f"{metric.label} by set", metric.label, inputs.test.figure(metric.name).value
+            )
+            drawings.append((chart, f"{metric.label} by set with 95 % intervals; the dashed line is the {_OWN}."))
+    metrics = shown_metrics(found for _, found in rows)
+    cells = tuple((label, *_counts(found), *(_cell(found, metric) for metric in metrics)) for label, found in rows)
+    columns = ("set", "images", "with pneumothorax", "patients", *(metric.title for metric in metrics))
+    tables = (Table(title, columns, cells), _sizes(inputs))
+    return Part(title, tuple(_notes(inputs)), drawings=tuple(drawings), tables=tables)
 
 
-def _rows(inputs: Inputs) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _rows(inputs: Inputs) -> Iterable[tuple[str, _Set]]:
     """Label and figures of every row; a set that shares images with data.root has a second one, without them."""
     yield _OWN, inputs.test
-    for name, figures in inputs.external.items():
-        yield _label(name, figures), figures
-        without = mapping(figures, "without_shared")
-        if without.get("n"):
-            yield f"{name}, not shared", without
+    for name, found in inputs.external.items():
+        yield _label(name, found), found
+        if found.without_shared and found.without_shared.n:
+            yield f"{name}, not shared", found.without_shared
 
 
-def _label(name: str, figures: Mapping[str, Any]) -> str:
-    return f"{name}{_PHANTOM}" if figures.get("phantom") else name
+def _label(name: str, found: TestResult) -> str:
+    return f"{name}{_PHANTOM}" if found.phantom else name
 
 
-def _counts(figures: Mapping[str, Any]) -> tuple[str, str, str]:
-    positives = f"{number(figures.get('n_positive'))} ({percent(figures.get('prevalence'))})"
-    return number(figures.get("n")), positives, number(figures.get("n_patients"))
+def _counts(found: _Set) -> tuple[str, str, str]:
+    positives = f"{number(found.n_positive)} ({percent(found.figure(PREVALENCE.name).value)})"
+    return number(found.n), positives, number(found.n_patients)
 
 
-def _cell(figures: Mapping[str, Any], key: str) -> str:
-    figure = figure_of(figures, key)
-    return number(figure.value, 2) if key == "all_empty" else figure.text(2)
+def _cell(found: _Set, metric: Metric) -> str:
+    figure = found.figure(metric.name)
+    return number(figure.value, 2) if metric.better is None else told(figure, 2)
 
 
-def _place(label: str, figures: Mapping[str, Any], key: str) -> Interval:
-    figure = figure_of(figures, key)
-    note = f"({number(figures.get('n_positive'))} of {number(figures.get('n'))})"
+def _place(label: str, found: _Set, metric: Metric) -> Interval:
+    figure = found.figure(metric.name)
     name = label.removesuffix(_PHANTOM)
-    short = name if len(name) <= _LABEL else f"{name[: _LABEL - 9]}…{name[-8:]}"
-    return Interval(short, figure.value, figure.low, figure.high, note)
+    cut = name if len(name) <= _LABEL else f"{name[: _LABEL - 9]}…{name[-8:]}"
+    return Interval(cut, figure.value, figure.low, figure.high, f"({number(found.n_positive)} of {number(found.n)})")
 
 
 def _sizes(inputs: Inputs) -> Table:
     """Small and large pneumothoraces of each set, as Thian et al. 2021 set them side by side."""
+    sets = ((_OWN, inputs.test), *((_label(*item), item[1]) for item in inputs.external.items()))
+    groups = [{group.group: group for group in found.subgroups if group.by == "lesion_size"} for _, found in sets]
+    metrics = [
+        metric
+        for metric in grouped_metrics()
+        if any(group.figure(metric.name).value is not None for held in groups for group in held.values())
+    ]
     rows = []
-    for label, figures in ((_OWN, inputs.test), *((_label(*item), item[1]) for item in inputs.external.items())):
-        groups = {
-            record["group"]: record
-            for record in figures.get("subgroups") or ()
-            if isinstance(record, Mapping) and record.get("by") == "lesion_size"
-        }
-        small, large = (groups.get(size, {}) for size in ("small", "large"))
-        cells = [number(small.get("n", 0)), number(large.get("n", 0))]
-        for key, _ in _SIZES:
-            cells += [figure_of(group, key).text(2) if group else number(None) for group in (small, large)]
-        test = mapping(figures, "size_test")
-        gap, p = figure_of(test, "auc_difference"), test.get("dice_permutation_p")
-        rows.append((label, *cells, number(None) if gap.value is None else gap.text(2), number(p, 4)))
-    titles = [f"{name}, {size}" for _, name in _SIZES for size in ("small", "large")]
+    for (label, found), held in zip(sets, groups, strict=True):
+        pair: list[Subgroup | None] = [held.get(size) for size in ("small", "large")]
+        cells = [number(group.n if group else 0) for group in pair]
+        cells += [told(group.figure(item.name), 2) if group else number(None) for item in metrics for group in pair]
+        gap = found.size_test.figure("auc_difference")
+        p = number(found.size_test.dice_permutation_p, 4)
+        rows.append((label, *cells, number(None) if gap.value is None else told(gap, 2), p))
+    titles = [f"{short(metric)}, {size}" for metric in metrics for size in ("small", "large")]
     columns = ("set", "images, small", "images, large", *titles, "AUC, large - small", "p of the Dice difference")
-    return Table("Small and large pneumothoraces by set", columns, tuple(rows))
+    return Table("Small and large pneumothoraces by set", columns, tuple(rows), headed=True)
 
 
 def _notes(inputs: Inputs) -> Iterable[str]:
@@ -112,43 +112,37 @@ def _notes(inputs: Inputs) -> Iterable[str]:
         "them. Predictive values and the Dice of all images rest on how frequent pneumothorax is in a set; AUC, "
         "sensitivity, specificity and the Dice of positives do not."
     )
-    if any(mapping(figures, "overlap").get("images") for figures in inputs.external.values()):
+    if any(found.overlap and found.overlap.images for found in inputs.external.values()):
         yield (
             "A set that shares radiographs or patients with data.root is not external as a whole: its second row "
             "leaves those images out."
         )
-    for name, figures in inputs.external.items():
-        notes = [note for note in texts_of(figures) if not note.startswith(_SAID)]
+    for name, found in inputs.external.items():
+        notes = [note.text for note in found.notes if note.code not in _SAID]
         if notes:
             yield f"{name}: {'; '.join(notes)}."
 
 
 def card_points(inputs: Inputs) -> Iterable[str]:
     """What the model card says of each set."""
-    for name, figures in inputs.external.items():
-        yield _card_point(_label(name, figures), figures)
-        shared = mapping(figures, "overlap").get("images")
+    for name, found in inputs.external.items():
+        yield _card_point(_label(name, found), found)
+        shared = found.overlap.images if found.overlap else 0
         if not shared:
             continue
-        without = mapping(figures, "without_shared")
-        told = f"{name} shares the radiograph or the patient of {count_of(shared, 'image')} with the project's own data"
-        yield f"{told}; {_card_point('without them', without)}" if without.get("n") else f"{told}: all it has."
+        said = f"{name} shares the radiograph or the patient of {count_of(shared, 'image')} with the project's own data"
+        left = found.without_shared
+        yield f"{said}; {_card_point('without them', left)}" if left and left.n else f"{said}: all it has."
 
 
-def _card_point(label: str, figures: Mapping[str, Any]) -> str:
-    def told(key: str) -> str:
-        return figure_of(figures, key).text()
-
-    return (
-        f"{label}, {count_of(int(figures['n']), 'image')} ({number(figures.get('n_positive'))} with pneumothorax): "
-        f"Dice of all images {told('dice_all')} beside an all-empty {number(figures['all_empty'])}, Dice of positives "
-        f"{told('dice_pos')}, AUC {told('auc')}, sensitivity {told('sensitivity')}, specificity {told('specificity')}."
-    )
+def _card_point(label: str, found: _Set) -> str:
+    figures = ", ".join(f"{metric.title} {told(found.figure(metric.name))}" for metric in shown_metrics([found]))
+    return f"{label}, {count_of(found.n, 'image')} ({number(found.n_positive)} with pneumothorax): {figures}."
 
 
 def card_limit(inputs: Inputs) -> str:
     """What is known of the model outside its own data, as a limit."""
-    real = [name for name, figures in inputs.external.items() if not figures.get("phantom")]
+    real = [name for name, found in inputs.external.items() if not found.phantom]
     if real:
         names = f"{count_of(len(real), 'external set')} ({listed(real)})"
         return f"Outside its own data the model was measured on {names}: how it does anywhere else was not."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import pandas as pd
+
+from pneumoseg.evaluate.subgroups import SIZES
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,25 @@ class Gallery:
     image_ids: tuple[str, ...]
 
 
-#: Values of column lesion_size of test_cases.csv.
-SIZES: Final = ("small", "medium", "large")
-
-
 def choose_galleries(cases: pd.DataFrame, limits_px_at_1024: tuple[int, int], count: int) -> tuple[Gallery, ...]:
     """The galleries of a test set: best, median, worst, missed, false alarms, and each size of pneumothorax.
 
     Best, median and worst are drawn from pneumothoraces that were found at all and share no case. An image without
-    pneumothorax and without a marked pixel has Dice 1 and would fill the best; it is in no gallery.
+    pneumothorax and without a marked pixel has Dice 1 and would fill the best; it is in no gallery. Where the networks
+    give no map, there are found, missed and false alarms, by probability.
 
     Args:
-        cases: rows with image_id, dice, truth_px, predicted_px, lesion_size.
+        cases: rows with image_id, pneumothorax, called, probability, dice, truth_px, predicted_px, lesion_size.
         limits_px_at_1024: where medium and large sizes begin, in pixels of a 1024 x 1024 image.
         count: most cases of one gallery.
     """
-    positives = cases[cases["truth_px"] > 0]
-    found = positives[positives["predicted_px"] > 0].sort_values(["dice", "image_id"], ascending=[False, True])
-    missed = positives[positives["predicted_px"] == 0].sort_values(["truth_px", "image_id"], ascending=[False, True])
-    alarms = cases[(cases["truth_px"] == 0) & (cases["predicted_px"] > 0)]
-    alarms = alarms.sort_values(["predicted_px", "image_id"], ascending=[False, True])
-    negatives = int((cases["truth_px"] == 0).sum())
-    best, median, worst = _thirds([str(name) for name in found["image_id"]], count)
+    if len(cases) and cases["predicted_px"].isna().all():
+        return _by_probability(cases, count)
+    positives = cases[cases["pneumothorax"] == 1]
+    found = positives[(positives["called"] == 1) & positives["dice"].notna()]
+    best, median, worst = _thirds(_ids(found, "dice"), count)
     of_found = f"of {len(found)} pneumothoraces with a marked pixel"
+    missed, alarms, negatives = _wrong(cases)
     galleries = [
         Gallery("best", "Best", f"Highest Dice {of_found}.", best),
         Gallery("median", "Median", f"Dice around the median {of_found}.", median),
@@ -50,23 +47,23 @@ def choose_galleries(cases: pd.DataFrame, limits_px_at_1024: tuple[int, int], co
             "missed",
             "Missed",
             f"No pixel marked in {len(missed)} of {len(positives)} pneumothoraces; the largest first.",
-            _first(missed, count),
+            _ids(missed, "truth_px")[:count],
         ),
         Gallery(
             "false-alarms",
             "False positives",
             f"Pixels marked in {len(alarms)} of {negatives} images without pneumothorax; the largest area first.",
-            _first(alarms, count),
+            _ids(alarms, "predicted_px")[:count],
         ),
     ]
     for size in SIZES:
-        inside = positives[positives["lesion_size"] == size].sort_values(["dice", "image_id"], ascending=[False, True])
+        inside = _ids(positives[positives["lesion_size"] == size], "dice")
         galleries.append(
             Gallery(
                 f"size-{size}",
                 f"{size.capitalize()} pneumothoraces",
                 f"{_limits(size, limits_px_at_1024)}; {_spread_rule(len(inside), count)}",
-                _spread([str(name) for name in inside["image_id"]], count),
+                _spread(inside, count),
             )
         )
     return tuple(galleries)
@@ -81,8 +78,42 @@ def _thirds(ids: Sequence[str], count: int) -> tuple[tuple[str, ...], tuple[str,
     return tuple(ids[:share]), tuple(ids[middle : middle + share]), tuple(reversed(ids[-share:]))
 
 
-def _first(rows: pd.DataFrame, count: int) -> tuple[str, ...]:
-    return tuple(str(name) for name in rows["image_id"].iloc[:count])
+def _by_probability(cases: pd.DataFrame, count: int) -> tuple[Gallery, ...]:
+    positives = cases[cases["pneumothorax"] == 1]
+    found = positives[positives["called"] == 1]
+    missed, alarms, negatives = _wrong(cases)
+    of = f"of {len(positives)} pneumothoraces"
+    return (
+        Gallery(
+            "found",
+            "Found",
+            f"Called positive: {len(found)} {of}; highest probability first.",
+            _ids(found, "probability")[:count],
+        ),
+        Gallery(
+            "missed",
+            "Missed",
+            f"Called negative: {len(missed)} {of}; lowest probability first.",
+            _ids(missed, "probability", rising=True)[:count],
+        ),
+        Gallery(
+            "false-alarms",
+            "False positives",
+            f"Called positive: {len(alarms)} of {negatives} images without pneumothorax; highest probability first.",
+            _ids(alarms, "probability")[:count],
+        ),
+    )
+
+
+def _wrong(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Missed pneumothoraces, false alarms, and the number of images without pneumothorax."""
+    positive, called = cases["pneumothorax"] == 1, cases["called"] == 1
+    return cases[positive & ~called], cases[~positive & called], int((~positive).sum())
+
+
+def _ids(rows: pd.DataFrame, by: str, rising: bool = False) -> tuple[str, ...]:
+    """Ids in the order of a column, the highest first, and of the ids where it is equal."""
+    return tuple(map(str, rows.sort_values([by, "image_id"], ascending=[rising, True])["image_id"]))
 
 
 def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:

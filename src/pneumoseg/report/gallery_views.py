@@ -21,14 +21,17 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class CaseView:
-    """One case as the page shows it; paths are relative to the report, empty where there is nothing to show."""
+    """One case as the page shows it; paths are relative to the report, empty where there is nothing to show.
+
+    ``panels`` are layer, style and caption of each of its pictures, the radiograph below all of them.
+    """
 
     image_id: str
-    has_truth: bool
     radiograph: str
     truth: str
     prediction: str
     agreement: str
+    panels: tuple[tuple[str, str, str], ...]
     facts: tuple[str, ...]
     spoken: str
 
@@ -49,19 +52,20 @@ def show_galleries(inputs: Inputs, out: Path, params: ReportParams) -> tuple[Gal
     Raises:
         DataError: a file is missing or damaged, or a mask is not the one that was measured.
     """
-    writer = PictureWriter(inputs.root / "data", out, inputs.rule, params)
+    writer = PictureWriter(inputs.layout, out, inputs.rule, params)
     rows, metadata = _by_id(inputs.cases), _by_id(inputs.metadata)
     absent = sorted({*rows, *inputs.predicted["image_id"]} - set(metadata))
     if absent:
-        raise DataError(f"{inputs.root / 'data' / 'metadata.csv'}: no row for {absent[0]}, which has a prediction")
+        raise DataError(f"{inputs.layout.metadata}: no row for {absent[0]}, which has a prediction")
     views = []
-    for gallery in choose_galleries(inputs.cases, inputs.size_limits_px_at_1024, params.cases_per_gallery):
+    limits = inputs.params.evaluate.size_limits_px_at_1024
+    for gallery in choose_galleries(inputs.cases, limits, params.cases_per_gallery):
         shown = tuple(_test_case(inputs, rows[name], metadata[name], writer) for name in gallery.image_ids)
         views.append(GalleryView(gallery.key, gallery.title, gallery.rule, shown))
     unlabelled = inputs.predicted[inputs.predicted["set"] == "unlabelled"]
     if len(unlabelled) and params.unlabelled_cases:
         first = unlabelled.head(params.unlabelled_cases)
-        shown = tuple(_unlabelled_case(row, metadata[name], writer) for name, row in _by_id(first).items())
+        shown = tuple(_unlabelled_case(inputs, row, metadata[name], writer) for name, row in _by_id(first).items())
         rule = (
             f"The first {len(shown)} of {len(unlabelled):,} by id; no truth is known, so nothing is measured on them."
         )
@@ -71,55 +75,71 @@ def show_galleries(inputs: Inputs, out: Path, params: ReportParams) -> tuple[Gal
 
 def _test_case(inputs: Inputs, row: _Row, about: _Row, writer: PictureWriter) -> CaseView:
     image_id, probability = str(row["image_id"]), float(row["probability"])
-    pictures = writer.write(image_id, "test", probability)
-    measured = (int(row["truth_px"]), int(row["predicted_px"]))
-    if (pictures.truth_px, pictures.predicted_px) != measured:
+    truth_px, predicted_px = _pixels(row["truth_px"]), _pixels(row["predicted_px"])
+    pictures = writer.write(image_id, "test", probability, mask_known=truth_px is not None)
+    if (pictures.truth_px, pictures.predicted_px) != (truth_px, predicted_px):
         raise DataError(
-            f"{inputs.root / 'metrics' / 'test_cases.csv'}: {image_id} has {measured[0]} true and {measured[1]} marked "
-            f"pixels, its files {pictures.truth_px} and {pictures.predicted_px}; run dvc repro evaluate"
+            f"{inputs.layout.test_cases}: {image_id} has {truth_px} true and {predicted_px} marked pixels, its files "
+            f"{pictures.truth_px} and {pictures.predicted_px}; run dvc repro evaluate"
         )
-    outcome = _outcome(*measured, float(row["dice"]))
     area = _square_centimetres(about)
     facts = []
-    if measured[0]:
-        facts.append(f"annotated {_area(measured[0], area)}, {row['lesion_size']}")
-    if measured[1]:
-        facts.append(f"marked {_area(measured[1], area)}")
+    if truth_px is None:
+        facts.append("annotated, place not known")
+    elif truth_px:
+        facts.append(f"annotated {_area(truth_px, area)}, {row['lesion_size']}")
+    if predicted_px:
+        facts.append(f"marked {_area(predicted_px, area)}")
     if pd.notna(row["hd95_mm"]):
         facts.append(f"95\u00a0% Hausdorff distance {float(row['hd95_mm']):.1f} mm")
-    facts.append(f"image probability {probability:.2f}")
-    facts += _attributes(about)
-    return _case(image_id, True, pictures, facts, outcome)
+    facts += [f"image probability {probability:.2f}", *_attributes(about)]
+    return _case(image_id, pictures, facts, _outcome(row["pneumothorax"] == 1, row["called"] == 1, row["dice"]))
 
 
-def _unlabelled_case(row: _Row, about: _Row, writer: PictureWriter) -> CaseView:
+def _pixels(count: float) -> int | None:
+    return None if pd.isna(count) else int(count)
+
+
+def _unlabelled_case(inputs: Inputs, row: _Row, about: _Row, writer: PictureWriter) -> CaseView:
     image_id, probability = str(row["image_id"]), float(row["probability"])
-    pictures = writer.write(image_id, "unlabelled", probability)
-    area = _square_centimetres(about)
-    outcome = f"marked {_area(pictures.predicted_px, area)}" if pictures.predicted_px else "nothing marked"
-    facts = [f"image probability {probability:.2f}", *_attributes(about)]
-    return _case(image_id, False, pictures, facts, outcome)
+    pictures = writer.write(image_id, "unlabelled", probability, mask_known=False)
+    if pictures.predicted_px is None:
+        outcome = f"called {'positive' if inputs.rule.opens(probability) else 'negative'}"
+    elif pictures.predicted_px:
+        outcome = f"marked {_area(pictures.predicted_px, _square_centimetres(about))}"
+    else:
+        outcome = "nothing marked"
+    return _case(image_id, pictures, [f"image probability {probability:.2f}", *_attributes(about)], outcome)
 
 
-def _case(image_id: str, has_truth: bool, pictures: CasePictures, facts: list[str], outcome: str) -> CaseView:
+def _case(image_id: str, pictures: CasePictures, facts: list[str], outcome: str) -> CaseView:
+    panels = [("", "", "radiograph")]
+    if pictures.truth_px is not None:
+        panels.append((pictures.truth, "", "truth" if pictures.truth else "truth: none"))
+    if pictures.predicted_px is not None:
+        panels.append((pictures.prediction, "", "prediction" if pictures.prediction else "prediction: none"))
+    if pictures.truth_px is not None and pictures.predicted_px is not None:
+        panels.append((pictures.agreement, "agreement", "agreement"))
     return CaseView(
         image_id=image_id,
-        has_truth=has_truth,
         radiograph=pictures.radiograph,
         truth=pictures.truth,
         prediction=pictures.prediction,
         agreement=pictures.agreement,
+        panels=tuple(panels),
         facts=tuple(facts),
         spoken=outcome,
     )
 
 
-def _outcome(truth_px: int, predicted_px: int, score: float) -> str:
-    if truth_px and predicted_px:
-        return f"Dice {score:.3f}"
-    if truth_px:
-        return "missed: Dice 0"
-    return "false positive: Dice 0" if predicted_px else "correctly empty: Dice 1"
+def _outcome(positive: bool, called: bool, score: float) -> str:
+    """The call and, where it is known, the Dice."""
+    if positive and called:
+        return "found" if pd.isna(score) else f"Dice {score:.3f}"
+    told = "missed" if positive else "false positive" if called else "correctly empty"
+    if pd.isna(score):
+        return told if positive or called else "correctly called negative"
+    return f"{told}: Dice {score:.0f}"
 
 
 def _square_centimetres(about: _Row) -> float | None:

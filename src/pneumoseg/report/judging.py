@@ -2,152 +2,176 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pneumoseg.drawing.charts import Interval, interval_chart
-from pneumoseg.report.inputs import Inputs, figure_of, mapping
-from pneumoseg.report.parts import Drawing, Figure, Section, Table, count_of, number, sentence
-from pneumoseg.report.result import MEASURES, against_plain
+from pneumoseg.evaluate.metric import Metric, all_metrics
+from pneumoseg.evaluate.metrics.core import PREVALENCE
+from pneumoseg.evaluate.result import Subgroup
+from pneumoseg.report.headline import against_plain, headline_metrics, short
+from pneumoseg.report.inputs import Inputs
+from pneumoseg.report.parts import Drawing, Part, Table, count_of, number, sentence, told
+from pneumoseg.stats.bootstrap import Estimate
 
 #: Fewer images than this with pneumothorax: the page and the card say that a subgroup tells little.
 FEW_IMAGES: Final = 20
-_COMPARED: Final = ("dice_all", "all_empty", "dice_pos", "sensitivity", "specificity")
-_GROUPED: Final = (("dice_pos", "Dice, positives only"), ("sensitivity", "Sensitivity"), ("auc", "AUC"))
 
 
-def subgroup_section(inputs: Inputs) -> Section:
+def grouped_metrics() -> tuple[Metric, ...]:
+    """The headline figures that do not rest on how frequent pneumothorax is among the images."""
+    return tuple(metric for metric in headline_metrics() if metric.subgroups in ("any", "against_negatives"))
+
+
+def subgroup_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
     """Figures by lesion size, components, sex, age and view, and the test between small and large."""
-    records = [record for record in inputs.test.get("subgroups") or () if isinstance(record, Mapping)]
+    groups = inputs.test.subgroups
     drawings: list[Drawing] = []
-    for key, name in _GROUPED:
-        rows = [_group_row(record, key) for record in records if key in record]
-        if rows:
-            overall = inputs.figure(key).value
-            drawing = interval_chart(rows, f"{name} by subgroup", name, overall)
-            drawings.append(
-                (drawing, f"{name} by subgroup with 95 % intervals; the dashed line is the whole test set.")
-            )
-    columns = ("n", "positives", "patients")
-    measures = ("dice_all", "dice_pos", "sensitivity", "specificity", "auc")
+    for metric in grouped_metrics():
+        rows = [_group_row(group, metric) for group in groups if metric.name in group.figures]
+        if any(row.value is not None for row in rows):
+            name = sentence(short(metric)).removesuffix(".")
+            overall = inputs.test.figure(metric.name).value
+            caption = f"{name} by subgroup with 95 % intervals; the dashed line is the whole test set."
+            drawings.append((interval_chart(rows, f"{name} by subgroup", name, overall), caption))
+    shown = [
+        metric
+        for metric in headline_metrics()
+        if metric.subgroups and any(group.figure(metric.name).value is not None for group in groups)
+    ]
     table_rows = tuple(
         (
-            group_name(record),
-            *(number(record.get(column)) for column in columns),
-            *(figure_of(record, key).text(2) if key in record else "" for key in measures),
+            group_name(group),
+            *(number(count) for count in (group.n, group.positives, group.patients)),
+            *(told(group.figure(metric.name), 2) if metric.name in group.figures else "" for metric in shown),
         )
-        for record in records
+        for group in groups
     )
-    titles = ("group", *columns, *(MEASURES[key] for key in measures))
-    return Section(_subgroup_notes(inputs, records), tuple(drawings), Table("Subgroups", titles, table_rows))
+    titles = ("group", "n", "positives", "patients", *(metric.title for metric in shown))
+    table = Table("Subgroups", titles, table_rows, folded="The figures as a table")
+    return Part("Subgroups", _subgroup_notes(inputs), drawings=(*drawings, *plots), tables=(table,))
 
 
-def group_name(record: Mapping[str, Any]) -> str:
+def group_name(group: Subgroup) -> str:
     """Such as ``view position: AP``."""
-    return f"{str(record.get('by', '')).replace('_', ' ')}: {record.get('group', '')}"
+    return f"{group.by.replace('_', ' ')}: {group.group}"
 
 
 def small_groups(inputs: Inputs) -> tuple[str, ...]:
     """Subgroups that have too few positive images to say anything."""
-    records = [record for record in inputs.test.get("subgroups") or () if isinstance(record, Mapping)]
-    return tuple(group_name(record) for record in records if (record.get("positives") or 0) < FEW_IMAGES)
+    return tuple(group_name(group) for group in inputs.test.subgroups if group.positives < FEW_IMAGES)
 
 
-def _group_row(record: Mapping[str, Any], key: str) -> Interval:
-    figure = figure_of(record, key)
-    note = f"({number(record.get('positives'))} of {number(record.get('n'))})"
-    return Interval(group_name(record), figure.value, figure.low, figure.high, note)
+def _group_row(group: Subgroup, metric: Metric) -> Interval:
+    figure = group.figure(metric.name)
+    note = f"({group.positives:,} of {group.n:,})"
+    return Interval(group_name(group), figure.value, figure.low, figure.high, note)
 
 
-def _subgroup_notes(inputs: Inputs, records: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    if not records:
+def _subgroup_notes(inputs: Inputs) -> tuple[str, ...]:
+    groups = inputs.test.subgroups
+    if not groups:
         return ("The test set gives no subgroups.",)
     notes = ["Beside each value: images with pneumothorax, of all images of the group."]
     small = small_groups(inputs)
     if small:
         notes.append(
-            f"{len(small)} of {len(records)} groups have fewer than {FEW_IMAGES} images with pneumothorax: their "
+            f"{len(small)} of {len(groups)} groups have fewer than {FEW_IMAGES} images with pneumothorax: their "
             "figures are examples, not findings."
         )
-    test = mapping(inputs.test, "size_test")
-    if test.get("dice_difference") is not None:
-        gap = figure_of(test, "dice_difference")
+    test = inputs.test.size_test
+    gap = test.figure("dice_difference")
+    if gap.value is not None:
         notes.append(
-            f"Large against small pneumothoraces ({number(test.get('n_large'))} and {number(test.get('n_small'))} "
-            f"images): Dice differs by {gap.text()}, permutation test p = {number(test.get('dice_permutation_p'), 4)}; "
-            f"AUC differs by {figure_of(test, 'auc_difference').text()}."
+            f"Large against small pneumothoraces ({number(test.n_large)} and {number(test.n_small)} images): Dice "
+            f"differs by {told(gap)}, permutation test p = {number(test.dice_permutation_p, 4)}; AUC differs by "
+            f"{told(test.figure('auc_difference'))}."
         )
     return tuple(notes)
 
 
-def decision_section(inputs: Inputs) -> Section:
+def decision_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
     """The rule in use, and what it gives beside a plain threshold, on test and validation images."""
     thresholds, test = inputs.thresholds, inputs.test
-    columns: list[tuple[str, Mapping[str, Any]]] = [
-        ("tuned rule, test", test),
-        ("plain 0.5, test", {"all_empty": test["all_empty"], **mapping(test, "plain_05")}),
-        ("tuned rule, validation, cross-fitted", mapping(thresholds, "cross_fitted")),
-        ("tuned rule, validation, optimistic", mapping(thresholds, "optimistic")),
-        ("plain 0.5, validation", mapping(thresholds, "plain_05")),
+    columns: list[tuple[str, Callable[[str], Estimate]]] = [
+        ("tuned rule, test", test.figure),
+        ("plain 0.5, test", test.plain_05.figure),
     ]
-    columns = [(name, source) for name, source in columns if source]
-    rows = tuple((MEASURES[key], *(figure_of(source, key).text() for _, source in columns)) for key in _COMPARED)
+    for key, name in (
+        ("cross_fitted", "tuned rule, validation, cross-fitted"),
+        ("optimistic", "tuned rule, validation, optimistic"),
+        ("plain_05", "plain 0.5, validation"),
+    ):
+        if thresholds.get(key):
+            columns.append((name, _of_outcome(thresholds[key])))
+    compared = [metric for metric in all_metrics() if metric.of_rule and metric.name != PREVALENCE.name]
+    found = [(metric, [figure(metric.name) for _, figure in columns]) for metric in compared]
+    rows = tuple(
+        (metric.title, *map(told, figures))
+        for metric, figures in found
+        if any(figure.value is not None for figure in figures)
+    )
     notes = [f"In use: {inputs.rule.describe()}.", against_plain(inputs)]
-    if mapping(thresholds, "cross_fitted"):
+    if thresholds.get("cross_fitted"):
         notes.append(
             "Validation images chose the rule, so its figures on them are optimistic; cross-fitted means that each "
             "patient's images were decided by a rule chosen without that patient's group."
         )
     notes += [sentence(f"tuning: {warning}") for warning in thresholds.get("warnings") or ()]
     table = Table("Decision rules compared", ("", *(name for name, _ in columns)), rows)
-    return Section(tuple(note for note in notes if note), (), table)
+    return Part(
+        "Decision rule", tuple(note for note in notes if note), drawings=plots, tables=(table, _searched(thresholds))
+    )
 
 
-def searched_table(inputs: Inputs) -> Table:
+def _of_outcome(outcome: Mapping[str, Any]) -> Callable[[str], Estimate]:
+    """The figures of an object of thresholds.json by name."""
+    intervals = outcome.get("intervals") or {}
+    return lambda name: Estimate(outcome.get(name), *(intervals.get(name) or (None, None)))
+
+
+def _searched(thresholds: Mapping[str, Any]) -> Table:
     """The families of rules that were searched, with what the best of each reached on validation images."""
-    rows = []
-    for found in inputs.thresholds.get("searched") or ():
-        if not isinstance(found, Mapping):
-            continue
-        best = found.get("best")
-        rows.append(
-            (
-                f"{found['family']}{' (chosen)' if found.get('chosen') else ''}",
-                number(found.get("rules")),
-                number(found.get("objective_cross_fitted"), 4),
-                number(found.get("objective_optimistic"), 4),
-                "; ".join(map(str, best)) if isinstance(best, list) else str(best or ""),
-            )
-        )
-    columns = ("kind", "rules", "cross-fitted", "optimistic", "best of the kind")
-    return Table("Rules searched", columns, tuple(rows), numeric=False)
-
-
-def calibration_section(inputs: Inputs) -> Section:
-    """Whether image probabilities mean what they say."""
-    calibration = mapping(inputs.test, "calibration")
-    if calibration.get("ece") is None:
-        return Section(("Calibration was not measured on this test set.",))
-    notes = [
-        f"Expected calibration error {figure_of(calibration, 'ece').text()}, "
-        f"Brier score {figure_of(calibration, 'brier').text()}; 0 is perfect for both."
-    ]
-    if calibration.get("temperature") is not None:
-        notes.append(
-            f"With one temperature, {number(calibration['temperature'])}, fitted on the validation images: expected "
-            f"calibration error {figure_of(calibration, 'ece_after_temperature').text()}, Brier score "
-            f"{Figure(calibration.get('brier_after_temperature')).text()}."
-        )
-    bins = [row for row in calibration.get("reliability") or () if isinstance(row, Mapping)]
     rows = tuple(
         (
-            f"{number(row.get('from'), 2)} to {number(row.get('to'), 2)}",
-            number(row.get("n")),
-            number(row.get("mean_probability")),
-            number(row.get("share_positive")),
+            f"{found['family']}{' (chosen)' if found['chosen'] else ''}",
+            number(found["rules"]),
+            number(found["objective_cross_fitted"], 4),
+            number(found["objective_optimistic"], 4),
+            str(found["best"]),
+        )
+        for found in thresholds.get("searched") or ()
+    )
+    columns = ("kind", "rules", "cross-fitted", "optimistic", "best of the kind")
+    return Table("Rules searched", columns, rows, numeric=False, folded="Rules that were searched")
+
+
+def calibration_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
+    """Whether image probabilities mean what they say."""
+    title, calibration = "Detection and calibration", inputs.test.calibration
+    if calibration.figure("ece").value is None:
+        return Part(title, ("Calibration was not measured on this test set.",), drawings=plots)
+    notes = [
+        f"Expected calibration error {told(calibration.figure('ece'))}, Brier score "
+        f"{told(calibration.figure('brier'))}; 0 is perfect for both."
+    ]
+    if calibration.temperature is not None:
+        notes.append(
+            f"With one temperature, {number(calibration.temperature)}, fitted on the validation images: expected "
+            f"calibration error {told(calibration.figure('ece_after_temperature'))}, Brier score "
+            f"{number(calibration.brier_after_temperature)}."
+        )
+    bins = calibration.reliability
+    rows = tuple(
+        (
+            f"{number(row.low, 2)} to {number(row.high, 2)}",
+            number(row.n),
+            number(row.mean_probability),
+            number(row.share_positive),
         )
         for row in bins
     )
     notes.append(f"Images are grouped by probability into {count_of(len(bins), 'bin')} of equal width.")
     columns = ("probability", "images", "mean probability", "share with pneumothorax")
-    return Section(tuple(notes), (), Table("Reliability", columns, rows))
+    table = Table("Reliability", columns, rows, folded="Reliability as a table")
+    return Part(title, tuple(notes), drawings=plots, tables=(table,))

@@ -9,29 +9,20 @@ from typing import Any, Final
 import pandas as pd
 
 from pneumoseg.drawing.charts import LINES, REFERENCE, Series, line_chart
-from pneumoseg.report.parts import Drawing, Section, Table, number
+from pneumoseg.evaluate.metric import all_metrics
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL
+from pneumoseg.report.headline import headline_metrics, short
+from pneumoseg.report.parts import Drawing, Part, Table, number
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.files import read_json
+from pneumoseg.shared.files import read_object
 
-#: Columns of metrics/train/fold<k>.csv that the curves show: name, label, style.
-_SCORES: Final = (
-    ("val_dice_all", "Dice, all images", LINES[0]),
-    ("val_dice_pos", "Dice, positives only", LINES[1]),
-    ("val_sensitivity", "sensitivity", LINES[2]),
-    ("val_specificity", "specificity", LINES[3]),
-)
 _LOSSES: Final = (("train_loss", "training", LINES[0]), ("val_loss", "validation", LINES[1]))
-_COLUMNS: Final = (
+_COUNTS: Final = (
     ("kept", "kept weights"),
     ("best_epoch", "best epoch"),
     ("epochs", "epochs"),
     ("n_manifest", "training samples"),
     ("n_validation", "validation images"),
-    ("val_dice_all", "Dice, all"),
-    ("val_all_empty", "all-empty"),
-    ("val_dice_pos", "Dice, positives"),
-    ("val_sensitivity", "sensitivity"),
-    ("val_specificity", "specificity"),
 )
 #: What train.keep did, in words.
 _KEPT: Final = {
@@ -41,7 +32,12 @@ _KEPT: Final = {
 }
 
 
-def training_section(folder: Path, folds: tuple[int, ...]) -> Section:
+def _columns() -> tuple[tuple[str, str], ...]:
+    """Columns of metrics/train/fold<k>.csv for the figures of the test too, with what they are called there."""
+    return tuple((f"val_{metric.name}", metric.title) for metric in all_metrics() if metric.of_rule or metric.headline)
+
+
+def training_part(folder: Path, folds: tuple[int, ...]) -> Part:
     """Curves and figures of the trained folds.
 
     Args:
@@ -51,18 +47,11 @@ def training_section(folder: Path, folds: tuple[int, ...]) -> Section:
     Raises:
         DataError: a file is missing or lacks the column of epochs.
     """
-    summaries = {fold: _summary(folder / f"fold{fold}.json") for fold in folds}
+    summaries = {fold: read_object(folder / f"fold{fold}.json") for fold in folds}
     drawings: list[Drawing] = []
     for fold in folds:
         drawings += _curves(folder / f"fold{fold}.csv", fold, summaries[fold])
-    return Section(_notes(summaries), tuple(drawings), _table(summaries))
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold the figures of a fold; delete it and run dvc repro")
-    return content
+    return Part("Training", _notes(summaries), drawings=tuple(drawings), tables=(_table(summaries),))
 
 
 def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -93,7 +82,8 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:
-    shown = [(key, label) for key, label in _COLUMNS if any(key in summary for summary in summaries.values())]
+    held = {key for summary in summaries.values() for key in summary}
+    shown = [(key, label) for key, label in (*_COUNTS, *_columns()) if key in held]
     rows = tuple(
         (f"fold {fold}", *(number(summary.get(key)) for key, _ in shown)) for fold, summary in summaries.items()
     )
@@ -110,11 +100,14 @@ def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
     if "epoch" not in frame.columns:
         raise DataError(f"{path}: no column epoch; it has {', '.join(map(str, frame.columns))}: run dvc repro")
     best = summary.get("best_epoch")
-    empty = summary.get("val_all_empty")
-    scores = [_series(frame, name, label, style) for name, label, style in _SCORES if name in frame.columns]
+    named = {f"val_{metric.name}": short(metric) for metric in headline_metrics()}
+    shown = [(name, label) for name, label in named.items() if name in frame and frame[name].notna().any()]
+    scores = [_series(frame, name, label, look) for (name, label), look in zip(shown, LINES, strict=False)]
+    empty = summary.get(f"val_{ALL_EMPTY.name}") if f"val_{DICE_ALL.name}" in dict(shown) else None
     epochs = (float(frame["epoch"].min()), float(frame["epoch"].max()))
     if isinstance(empty, float | int):
         scores.append(Series("all-empty Dice", ((epochs[0], float(empty)), (epochs[1], float(empty))), REFERENCE))
+    beside = "" if empty is None else ", beside the Dice of an all-empty prediction"
     losses = [_series(frame, name, label, style) for name, label, style in _LOSSES if name in frame.columns]
     highest = max((y for line in losses for _, y in line.points), default=1.0)
     if isinstance(best, int):
@@ -123,7 +116,7 @@ def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
     loss_chart = line_chart(losses, f"Loss, fold {fold}", ("epoch", "loss"), (0.0, highest * 1.04 or 1.0))
     score_chart = line_chart(scores, f"Validation, fold {fold}", ("epoch", "validation score"), (0.0, 1.0))
     return [
-        (score_chart, f"Fold {fold}: validation scores by epoch, beside the Dice of an all-empty prediction."),
+        (score_chart, f"Fold {fold}: validation scores by epoch{beside}."),
         (loss_chart, f"Fold {fold}: loss by epoch."),
     ]
 

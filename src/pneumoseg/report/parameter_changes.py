@@ -1,8 +1,7 @@
 """The configuration behind a report: every parameter, what differs from the default, and the pinned versions.
 
-The default is that of the code, which params.yaml as shipped states. The installed versions and the commit differ
-between machines and commits; they stand in the MLflow run, while a report of the same params, data and code is the same
-everywhere.
+The installed versions and the commit differ between machines and commits; they stand in the MLflow run, while a report
+of the same params, data and code is the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from pneumoseg.config import Params, parse_params, read_yaml
+from pneumoseg.config import Params
 from pneumoseg.config.flat import inline, leaves
+from pneumoseg.report.parts import Part, Table, facts
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 
@@ -39,63 +38,71 @@ KEY_PACKAGES: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One parameter; ``default`` is None where the default has no such key."""
-
-    key: str
-    value: str
-    default: str | None
-
-    @property
-    def changed(self) -> bool:
-        """Whether it differs from the default."""
-        return self.value != self.default
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What a reader needs to make the same figures again."""
-
-    settings: tuple[Setting, ...]
-    versions: tuple[tuple[str, str], ...]
-    lock_sha256: str
-
-    @property
-    def changed(self) -> tuple[Setting, ...]:
-        """The parameters that differ from the default."""
-        return tuple(setting for setting in self.settings if setting.changed)
-
-    def value(self, key: str) -> str:
-        """The value of ``section.key`` as text, empty where there is none."""
-        return next((setting.value for setting in self.settings if setting.key == key), "")
-
-
-def read_configuration(params: Path, lock: Path) -> Configuration:
-    """Read params.yaml and the lock.
-
-    Raises:
-        ParameterError: params.yaml is missing or wrong.
-        DataError: the lock is missing.
-    """
-    values = flatten(parse_params(read_yaml(params), str(params)).written())
-    defaults = flatten(Params().written())
-    settings = tuple(Setting(key, value, defaults.get(key)) for key, value in values.items())
-    if not lock.is_file():
-        raise DataError(f"{lock}: not there; it belongs to the repository (git checkout {lock.name})")
-    content = lock.read_bytes()
-    pinned = {name.lower(): version for name, version in _PINNED.findall(content.decode("utf-8", "replace"))}
-    versions = tuple((name, pinned[name]) for name in KEY_PACKAGES if name in pinned)
-    return Configuration(settings, versions, hashlib.sha256(content).hexdigest())
-
-
-def flatten(content: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted keys with their values as JSON text, in the order of the content; lists are one value.
+def settings(content: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that outputs depend on, by dotted key in the order of the file, as JSON text.
 
     Absolute paths lose their folders: they tell of one machine and its user, not of the method.
     """
     tracked = {name: section for name, section in content.items() if name not in UNTRACKED_SECTIONS}
     return {key: inline(_without_folders(value)) for key, value in leaves(tracked)}
+
+
+def changes(params: Params) -> list[tuple[str, str, str]]:
+    """The parameters that differ from the default: key, value and default as JSON text."""
+    default = settings(Params().written())
+    found = settings(params.written())
+    return [(key, value, default.get(key, "not there")) for key, value in found.items() if default.get(key) != value]
+
+
+def configuration_part(params: Params, lock: Path, fingerprints: tuple[tuple[str, str], ...]) -> Part:
+    """The section on the configuration.
+
+    Args:
+        params: of the run.
+        lock: requirements.lock.
+        fingerprints: names and values by which data, weights and code are known again.
+
+    Raises:
+        DataError: the lock is missing.
+    """
+    pinned, digest = read_lock(lock)
+    every, changed = settings(params.written()), changes(params)
+    note = f"{len(changed)} of {len(every)} parameters differ from the default."
+    versions = [(name, pinned[name]) for name in KEY_PACKAGES if name in pinned]
+    return Part(
+        "Configuration",
+        notes=(note if changed else "Every parameter has its default value.",),
+        tables=(
+            Table("Differences from the default", ("parameter", "here", "default"), tuple(changed), False, mono=True),
+            facts("All parameters", every.items(), mono=True, folded=f"All {len(every)} parameters"),
+        ),
+        parts=(
+            Part(
+                "Versions and fingerprints",
+                notes=(
+                    "The commit, the installed versions, seconds and memory stand in the MLflow run: here they would "
+                    "make this folder differ between commits and machines.",
+                ),
+                tables=(
+                    facts("Fingerprints", (("requirements.lock, SHA-256", digest), *fingerprints)),
+                    facts("Versions", versions, folded="Pinned versions of the main packages"),
+                ),
+            ),
+        ),
+    )
+
+
+def read_lock(lock: Path) -> tuple[dict[str, str], str]:
+    """The pinned version of every package, by its name in lower case, and the file's SHA-256.
+
+    Raises:
+        DataError: it is missing.
+    """
+    if not lock.is_file():
+        raise DataError(f"{lock}: not there; it belongs to the repository (git checkout {lock.name})")
+    content = lock.read_bytes()
+    pinned = {name.lower(): version for name, version in _PINNED.findall(content.decode("utf-8", "replace"))}
+    return pinned, hashlib.sha256(content).hexdigest()
 
 
 def _without_folders(value: object) -> object:

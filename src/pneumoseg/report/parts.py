@@ -1,67 +1,78 @@
-"""What the sections of the page are made of, and how numbers are written everywhere in the report."""
+"""What pages are made of, and how numbers are written on them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-#: A chart with its caption.
+from pneumoseg.stats.bootstrap import Estimate
+
+#: A chart or picture with its caption.
 Drawing = tuple[Markup, str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names the rows; every cell is text, ``numeric`` ones stand to the right."""
+    """A table whose first column names the rows; every cell is text.
+
+    Attributes:
+        title: what a screen reader says.
+        columns: the head; empty for none.
+        rows: cells.
+        numeric: whether all but the first column are numbers, which stand to the right.
+        mono: whether cells are keys and values of a file.
+        headed: whether the title stands above it.
+        folded: the words behind which it is folded away; empty for a table that is shown.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: bool = True
+    mono: bool = False
+    headed: bool = False
+    folded: str = ""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A titled part of a section: sentences, then named facts, then a table."""
+    """A titled part of a page: sentences, points, charts and tables, then parts of its own.
+
+    ``columns`` sets its parts side by side where the page is wide enough.
+    """
 
     title: str
     notes: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    table: Table | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value with its 95 % interval; None where the data do not give it."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    def text(self, digits: int = 3) -> str:
-        """Such as ``0.812 (0.774 to 0.846)``."""
-        if self.value is None:
-            return "no value"
-        interval = self.interval(digits)
-        return f"{self.value:.{digits}f} ({interval})" if interval else f"{self.value:.{digits}f}"
-
-    def interval(self, digits: int = 3) -> str:
-        """Such as ``0.774 to 0.846``; empty without an interval."""
-        if self.low is None or self.high is None:
-            return ""
-        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
-
-
-@dataclass(frozen=True)
-class Section:
-    """Notes and charts of a section of the page."""
-
-    notes: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     drawings: tuple[Drawing, ...] = ()
-    table: Table = field(default_factory=lambda: Table("", (), ()))
+    tables: tuple[Table, ...] = ()
+    parts: tuple[Part, ...] = ()
+    columns: bool = False
+
+
+def facts(title: str, rows: Iterable[tuple[str, ...]], mono: bool = False, folded: str = "") -> Table:
+    """A table without a head: names and what they are."""
+    return Table(title, (), tuple(rows), numeric=False, mono=mono, folded=folded)
+
+
+def told(figure: Estimate, digits: int = 3) -> str:
+    """Such as ``0.812 (0.774 to 0.846)``."""
+    if figure.value is None:
+        return "no value"
+    interval = spread(figure, digits)
+    return f"{figure.value:.{digits}f} ({interval})" if interval else f"{figure.value:.{digits}f}"
+
+
+def spread(figure: Estimate, digits: int = 3) -> str:
+    """Such as ``0.774 to 0.846``; empty without an interval."""
+    if figure.low is None or figure.high is None:
+        return ""
+    # + 0.0: no -0.000
+    return " to ".join(f"{round(bound, digits) + 0.0:.{digits}f}" for bound in (figure.low, figure.high))
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from markupsafe import Markup
+
+from pneumoseg.report.parts import Drawing
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path
 
@@ -28,17 +30,7 @@ _CAPTIONS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A picture of the report: address relative to its folder, width and height in its own units."""
-
-    path: str
-    caption: str
-    width: float
-    height: float
-
-
-def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequence[str] = ()) -> tuple[Plot, ...]:
+def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequence[str] = ()) -> tuple[Drawing, ...]:
     """Copy the SVG files of a folder to ``out``/plots, in the order of their names.
 
     Args:
@@ -56,7 +48,7 @@ def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequenc
     return tuple(_copy(path, out) for path in wanted if path.stem not in leave)
 
 
-def _copy(path: Path, out: Path) -> Plot:
+def _copy(path: Path, out: Path) -> Drawing:
     if not path.is_file():
         raise DataError(f"{path}: not there; run the stage that writes it (dvc repro)")
     content = path.read_bytes()
@@ -70,4 +62,5 @@ def _copy(path: Path, out: Path) -> Plot:
     with atomic_path(out / name) as temporary:
         temporary.write_bytes(content)
     caption = _CAPTIONS.get(f"{folder}/{path.stem}", f"{path.stem.replace('_', ' ').capitalize()}.")
-    return Plot(quote(name), caption, width, height)
+    picture = Markup('<img src="{}" alt="{}" width="{:.0f}" height="{:.0f}" loading="lazy">')
+    return picture.format(quote(name), caption, width, height), caption

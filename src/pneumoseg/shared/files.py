@@ -78,6 +78,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not readable as JSON ({error}); delete it and run dvc repro") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        DataError: missing, unreadable or something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold named figures; delete it and run dvc repro")
+    return content
+
+
 def write_png(path: Path, image: NDArray[Any]) -> None:
     """Write a uint8 or uint16 array, (H, W) grey or (H, W, 3) RGB, as a PNG; never a half-written one."""
     rows = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 from pneumoseg.report.ensemble_notes import ensemble_points
-from pneumoseg.report.external_sets import card_limit, card_points
-from pneumoseg.report.inputs import Inputs, mapping
+from pneumoseg.report.external_sets import card_limit, card_points, shown_metrics
+from pneumoseg.report.headline import judge
+from pneumoseg.report.inputs import Inputs
 from pneumoseg.report.judging import FEW_IMAGES, small_groups
-from pneumoseg.report.parts import count_of, listed, number, percent
-from pneumoseg.report.result import MEASURES, judge
+from pneumoseg.report.parts import Part, count_of, listed, number, percent, sentence, told
 
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
-_SHOWN: Final = ("dice_all", "all_empty", "dice_pos", "sensitivity", "specificity", "auc", "ppv", "npv")
 
 
-@dataclass(frozen=True)
-class CardPart:
-    """A titled part of the card: paragraphs, then points; plain text."""
-
-    title: str
-    paragraphs: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-
-
-def write_card(inputs: Inputs) -> tuple[CardPart, ...]:
+def write_card(inputs: Inputs) -> tuple[Part, ...]:
     """The parts of the card, in plain text made of the inputs' figures."""
     return (
-        CardPart("Model", (_model(inputs),), tuple(_model_points(inputs))),
-        CardPart("Intended use", _INTENDED, _NOT_INTENDED),
-        CardPart("Data", (phantom_sentence(inputs),), tuple(_data_points(inputs))),
-        CardPart("Measured on the test images", judge(inputs).sentences, tuple(_figures(inputs))),
+        Part("Model", (_model(inputs),), tuple(_model_points(inputs))),
+        Part("Intended use", _INTENDED, _NOT_INTENDED),
+        Part("Data", (phantom_sentence(inputs),), tuple(_data_points(inputs))),
+        Part("Measured on the test images", judge(inputs).sentences, tuple(_figures(inputs))),
         *_external(inputs),
-        CardPart("Limits", (), tuple(_limits(inputs))),
-        CardPart("Ethical considerations", (), _ETHICS),
+        Part("Limits", (), tuple(_limits(inputs))),
+        Part("Ethical considerations", (), _ETHICS),
     )
 
 
@@ -77,33 +66,31 @@ def phantom_sentence(inputs: Inputs) -> str:
     return f"{count_of(total, 'radiograph')}; none is marked as synthetic."
 
 
-def _setting(inputs: Inputs, key: str) -> str:
-    text = inputs.configuration.value(key)
-    return str(json.loads(text)) if text.startswith('"') else text
-
-
 def _model(inputs: Inputs) -> str:
-    architecture, encoder = _setting(inputs, "model.architecture"), _setting(inputs, "model.encoder")
-    weights = _setting(inputs, "model.weights")
-    start = "random weights" if weights in ("", "null") else f"weights {weights}"
-    count = len(inputs.train_folds)
+    model, folds = inputs.params.model, inputs.params.split.train_folds
+    start = "random weights" if model.weights is None else f"weights {_file_name(model.weights)}"
+    count = len(folds)
     trained = "one network" if count == 1 else f"{count} networks, whose probabilities are averaged on test images"
-    left_out = listed([str(fold) for fold in inputs.train_folds])
+    left_out = listed([str(fold) for fold in folds])
     return (
-        f"{architecture} with encoder {encoder}, started from {start}: {trained}; left out of training for validation: "
-        f"fold {left_out}."
+        f"{model.architecture} with encoder {model.encoder}, started from {start}: {trained}; left out of training for "
+        f"validation: fold {left_out}."
     )
 
 
 def _model_points(inputs: Inputs) -> Iterable[str]:
     sizes = sorted({str(model["size_px"]) for model in inputs.models.values() if "size_px" in model})
     if sizes:
-        yield f"Input: one radiograph, brought to {listed(sizes)} px square; output: a probability for each pixel."
-    yield from ensemble_points(inputs.root)
+        output = (
+            "a probability for each pixel" if inputs.maps else "a probability for the image; this model gives no map"
+        )
+        yield f"Input: one radiograph, brought to {listed(sizes)} px square; output: {output}."
+    yield from ensemble_points(inputs.layout)
     yield f"Decision rule: {inputs.rule.describe()}."
     for fold, run in inputs.runs.items():
         yield f"Fold {fold}: train_key {run.get('train_key', 'not recorded')}, data {run.get('data', 'not recorded')}."
-    if _setting(inputs, "model.encoder").startswith("mit_b") and _setting(inputs, "model.weights") == "imagenet":
+    model = inputs.params.model
+    if str(model.encoder).startswith("mit_b") and model.weights == "imagenet":
         yield "The pretrained weights of mit_b encoders are licensed by NVIDIA for non-commercial use only."
 
 
@@ -112,10 +99,16 @@ def _data_points(inputs: Inputs) -> Iterable[str]:
     positives = int((annotated["pneumothorax"] == 1).sum())
     share = percent(positives / len(annotated)) if len(annotated) else number(None)
     yield f"Annotated: {count_of(len(annotated), 'image')}, {positives:,} with pneumothorax ({share})."
+    unknown = int((annotated["mask_known"] == 0).sum())
+    if unknown:
+        yield (
+            f"{count_of(unknown, 'image')} of {positives:,} with pneumothorax have a label without a mask: they teach "
+            "and judge the probability of the image, and are in no figure of masks."
+        )
     others = len(inputs.annotations) - len(annotated)
     if others:
         yield f"Without usable annotation: {count_of(others, 'image')}, never counted as negatives."
-    validation = inputs.folds["fold"].isin([str(fold) for fold in inputs.train_folds]).sum()
+    validation = inputs.folds["fold"].isin([str(fold) for fold in inputs.params.split.train_folds]).sum()
     tested = inputs.folds["fold"].eq("test").sum()
     patients = inputs.folds["patient"].replace("", None).nunique()
     yield (
@@ -125,29 +118,26 @@ def _data_points(inputs: Inputs) -> Iterable[str]:
 
 
 def _figures(inputs: Inputs) -> Iterable[str]:
-    for key in _SHOWN:
-        if key in inputs.test:
-            yield f"{MEASURES[key]}: {inputs.figure(key).text()}"
+    for metric in shown_metrics([inputs.test]):
+        yield f"{metric.title}: {told(inputs.test.figure(metric.name))}"
 
 
-def _external(inputs: Inputs) -> Iterable[CardPart]:
+def _external(inputs: Inputs) -> Iterable[Part]:
     if inputs.external:
-        yield CardPart("Measured on external sets", (), tuple(card_points(inputs)))
+        yield Part("Measured on external sets", (), tuple(card_points(inputs)))
 
 
 def _limits(inputs: Inputs) -> Iterable[str]:
-    positives = inputs.cases[inputs.cases["truth_px"] > 0]
-    patients = inputs.test.get("n_patients")
-    told = f" of {count_of(patients, 'patient')}" if isinstance(patients, int) else ""
+    test = inputs.test
+    patients = f" of {count_of(test.n_patients, 'patient')}" if test.n_patients else ""
     yield (
-        f"The test set has {count_of(len(inputs.cases), 'image')}{told}, {len(positives):,} with pneumothorax; "
+        f"The test set has {count_of(test.n, 'image')}{patients}, {test.n_positive:,} with pneumothorax; "
         "intervals are 95 %, by bootstrap over patients."
     )
+    yield from (sentence(note.text) for note in test.notes if note.code in ("no_map", "mask_unknown"))
     small = small_groups(inputs)
     if small:
-        groups = (
-            "every subgroup" if len(small) == len(inputs.test["subgroups"]) else f"these subgroups: {listed(small)}"
-        )
+        groups = "every subgroup" if len(small) == len(test.subgroups) else f"these subgroups: {listed(small)}"
         yield f"Fewer than {FEW_IMAGES} images with pneumothorax, so nothing can be concluded, in {groups}."
     tested = inputs.metadata[inputs.metadata["image_id"].isin(inputs.cases["image_id"])]
     recorded = {
@@ -164,11 +154,11 @@ def _limits(inputs: Inputs) -> Iterable[str]:
     yield card_limit(inputs)
     yield "The truth is the annotation as given; its own errors are part of every figure."
     yield "Chest tubes show where a pneumothorax was treated; a model may learn them instead (Thian et al. 2021)."
-    if mapping(inputs.test, "calibration").get("ece") is None:
+    if test.calibration.figure("ece").value is None:
         yield "Calibration of the probabilities was not measured."
 
 
-def card_markdown(parts: Iterable[CardPart], warning: str) -> str:
+def card_markdown(parts: Iterable[Part], warning: str) -> str:
     """The card as a Markdown file; texts show as they are, whatever marks or HTML they hold.
 
     Args:
@@ -180,10 +170,15 @@ def card_markdown(parts: Iterable[CardPart], warning: str) -> str:
         blocks.append(f"**{_plain(warning)}**")
     for part in parts:
         blocks.append(f"## {_plain(part.title)}")
-        blocks += [_plain(paragraph) for paragraph in part.paragraphs]
+        blocks += [_plain(note) for note in part.notes]
         if part.points:
             blocks.append("\n".join(f"- {_plain(point)}" for point in part.points))
     return "\n\n".join(blocks) + "\n"
+
+
+def _file_name(path: str) -> str:
+    """A path without its folders, which tell of one machine."""
+    return PurePath(path).name
 
 
 def _plain(text: str) -> str:

@@ -1,10 +1,11 @@
 """The model card as Markdown: blocks apart, marks and HTML of files shown as text."""
 
-from pneumoseg.report.card import CardPart, card_markdown
+from pneumoseg.report.model_card import card_markdown
+from pneumoseg.report.parts import Part
 
 
 def test_markdown_by_hand():
-    parts = (CardPart("Data", ("One.", "Two *stars*."), ("a_b", "<b>&</b>\n# no heading")), CardPart("Limits"))
+    parts = (Part("Data", ("One.", "Two *stars*."), ("a_b", "<b>&</b>\n# no heading")), Part("Limits"))
     assert card_markdown(parts, "Phantom data.") == (
         "# Model card: pneumothorax segmentation\n\n**Phantom data.**\n\n## Data\n\nOne.\n\nTwo \\*stars\\*.\n\n"
         "- a\\_b\n- &lt;b&gt;&amp;&lt;/b&gt; \\# no heading\n\n## Limits\n"

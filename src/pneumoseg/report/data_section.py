@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from pneumoseg.report.inputs import mapping, read_object
-from pneumoseg.report.parts import Part, Table, count_of, leaves, number, percent, sentence
+from pneumoseg.report.parts import Part, Table, count_of, facts, leaves, number, percent, sentence
+from pneumoseg.shared.files import read_object
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import REJECTED, Columns, read_table
 
 _REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
@@ -17,20 +17,18 @@ _REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "tex
 _SHOWN = 25
 
 
-def data_parts(metrics: Path, data: Path, submission: pd.DataFrame) -> tuple[Part, ...]:
-    """The parts of the section, from metrics/{extract,masks,split}.json and the lists of what was refused.
+def data_part(layout: Layout, submission: pd.DataFrame) -> Part:
+    """The section, from metrics/{extract,masks,split}.json and the lists of what was refused.
 
     Raises:
         DataError: a file is missing or unreadable.
     """
-    extract = read_object(metrics / "extract.json")
-    masks = read_object(metrics / "masks.json")
-    split = read_object(metrics / "split.json")
-    files = read_table(data / "rejected.csv", REJECTED)
-    rows = read_table(data / "rejected_annotations.csv", _REJECTED_ROWS)
-    return (
-        _extraction(extract),
-        _annotations(masks),
+    split = read_object(layout.split_counts)
+    files = read_table(layout.rejected, REJECTED)
+    rows = read_table(layout.rejected_annotations, _REJECTED_ROWS)
+    parts = (
+        _extraction(read_object(layout.extract_counts)),
+        _annotations(read_object(layout.masks_counts)),
         _refused("Refused files", "rejected.csv", files, ("source", "reason"), "file"),
         _refused("Refused annotation rows", "rejected_annotations.csv", rows, ("line", "image_id", "reason"), "row"),
         _parts(split),
@@ -38,16 +36,23 @@ def data_parts(metrics: Path, data: Path, submission: pd.DataFrame) -> tuple[Par
         _balance(split),
         _submission(submission),
     )
+    return Part("Data", parts=parts, columns=True)
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under a key; an empty one where the data set gives no such figures."""
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _extraction(extract: Mapping[str, Any]) -> Part:
-    marks = {name: count for name, count in mapping(extract, "flags").items() if count}
-    reasons = {name: count for name, count in mapping(extract, "rejected_by_reason").items() if count}
+    marks = {name: count for name, count in _mapping(extract, "flags").items() if count}
+    reasons = {name: count for name, count in _mapping(extract, "rejected_by_reason").items() if count}
     plain = {name: value for name, value in extract.items() if name not in ("flags", "rejected_by_reason")}
     rows = [(f"refused: {name.replace('_', ' ')}", number(count)) for name, count in reasons.items()]
     rows += [(f"kept, marked: {name.replace('_', ' ')}", number(count)) for name, count in marks.items()]
-    table = Table("Refusals and marks", ("", "files"), tuple(rows)) if rows else None
-    return Part("Extraction", (), tuple(leaves(plain)), table)
+    table = Table("Refusals and marks", ("", "files"), tuple(rows))
+    return Part("Extraction", tables=(facts("Extraction", leaves(plain)), table))
 
 
 def _annotations(masks: Mapping[str, Any]) -> Part:
@@ -60,7 +65,7 @@ def _annotations(masks: Mapping[str, Any]) -> Part:
         ("repeated_rows", "repeated rows"),
     )
     rows = [(label, number(masks[name])) for name, label in counts if name in masks]
-    matched = mapping(masks, "matched")
+    matched = _mapping(masks, "matched")
     labels = (
         ("positives", "with pneumothorax"),
         ("negatives", "without pneumothorax"),
@@ -76,7 +81,7 @@ def _annotations(masks: Mapping[str, Any]) -> Part:
             f"{name} {number(area[name], 0)}" for name in ("min", "p5", "median", "p95", "max") if name in area
         )
         rows.append(("area of the masks, px", shown))
-    return Part("Annotations", (), tuple(rows))
+    return Part("Annotations", tables=(facts("Annotations", rows),))
 
 
 def _refused(title: str, file: str, frame: pd.DataFrame, columns: tuple[str, ...], unit: str) -> Part:
@@ -87,7 +92,7 @@ def _refused(title: str, file: str, frame: pd.DataFrame, columns: tuple[str, ...
         note += f" The first {_SHOWN} are shown."
     text = frame[list(columns)].astype("str").head(_SHOWN)
     rows = tuple(tuple(str(cell) for cell in row) for row in text.itertuples(index=False))
-    return Part(title, (note,), table=Table(title, columns, rows, numeric=False))
+    return Part(title, (note,), tables=(Table(title, columns, rows, numeric=False),))
 
 
 def _parts(split: Mapping[str, Any]) -> Part:
@@ -98,7 +103,7 @@ def _parts(split: Mapping[str, Any]) -> Part:
         ("patients", "patients"),
         ("mask_area_median_px", "median mask, px"),
     )
-    parts = {name: part for name, part in mapping(split, "parts").items() if isinstance(part, Mapping)}
+    parts = {name: part for name, part in _mapping(split, "parts").items() if isinstance(part, Mapping)}
     rows = tuple(
         (
             str(name),
@@ -112,7 +117,9 @@ def _parts(split: Mapping[str, Any]) -> Part:
         notes.append(
             f"{count_of(int(unannotated), 'image')} without annotation in no part: only predicted, never measured."
         )
-    return Part("Split", tuple(notes), table=Table("Parts of the split", ("", *(name for _, name in columns)), rows))
+    return Part(
+        "Split", tuple(notes), tables=(Table("Parts of the split", ("", *(name for _, name in columns)), rows),)
+    )
 
 
 def _leak(split: Mapping[str, Any]) -> Part:
@@ -123,7 +130,7 @@ def _leak(split: Mapping[str, Any]) -> Part:
             percent(shares.get("images")),
             percent(shares.get("positives")),
         )
-        for name, shares in mapping(split, "leak").items()
+        for name, shares in _mapping(split, "leak").items()
         if isinstance(shares, Mapping)
     )
     notes = ["Share of images, and of those with pneumothorax, whose patient also has images in another part."]
@@ -131,7 +138,7 @@ def _leak(split: Mapping[str, Any]) -> Part:
     if split.get("patient_source"):
         source = str(split["patient_source"])
         notes.append(f"Patients are known from {known.get(source, source)}; {_patients(split)}.")
-    return Part("Leak between the parts", tuple(notes), table=Table("Leak", ("", "images", "positives"), rows))
+    return Part("Leak between the parts", tuple(notes), tables=(Table("Leak", ("", "images", "positives"), rows),))
 
 
 def _patients(split: Mapping[str, Any]) -> str:
@@ -147,11 +154,11 @@ def _balance(split: Mapping[str, Any]) -> Part:
         ("positive_share", "positive share with copies"),
         ("label_auc_of_augmentation", "AUC of the label"),
     )
-    manifests = {name: part for name, part in mapping(split, "manifests").items() if isinstance(part, Mapping)}
+    manifests = {name: part for name, part in _mapping(split, "manifests").items() if isinstance(part, Mapping)}
     rows = tuple((str(name), *(number(part.get(key)) for key, _ in columns)) for name, part in manifests.items())
     note = "AUC of the label: how well a copy's augmentation alone would tell its label; at 0.5 not at all."
     table = Table("Training samples of each fold", ("", *(label for _, label in columns)), rows)
-    return Part("Balance by augmentation", (note,), table=table)
+    return Part("Balance by augmentation", (note,), tables=(table,))
 
 
 def _submission(submission: pd.DataFrame) -> Part:

@@ -1,0 +1,157 @@
+"""The head of the page: a plain judgement, the headline figures beside the all-empty score, every measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pneumoseg.drawing.charts import Interval, interval_chart
+from pneumoseg.evaluate.metric import Metric, all_metrics
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, DICE_POS, PREVALENCE
+from pneumoseg.evaluate.metrics.image_ranking import AUC
+from pneumoseg.report.inputs import Inputs
+from pneumoseg.report.parts import Drawing, Table, count_of, number, percent, sentence, spread, told
+
+#: Codes of notes that the judgement, or the banner, says in its own words.
+_SAID: Final = ("phantom", "all_empty_not_beaten", "plain_not_beaten", "all_called_negative", "no_positives")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences of judgement; kind is good, open or bad."""
+
+    kind: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline figure."""
+
+    name: str
+    value: str
+    note: str
+    beside: str = ""
+
+
+def headline_metrics() -> tuple[Metric, ...]:
+    """The figures that stand at the head of the page."""
+    return tuple(metric for metric in all_metrics() if metric.headline)
+
+
+def short(metric: Metric) -> str:
+    """Its label where there is little room."""
+    return metric.label.partition(" of the ")[0]
+
+
+def judge(inputs: Inputs) -> Verdict:
+    """Say plainly whether the model does better than marking nothing, and whether tuning helped."""
+    kind, first = _against_all_empty(inputs) if inputs.maps else _against_chance(inputs)
+    notes = (sentence(note.text) for note in inputs.test.notes if note.code not in _SAID)
+    sentences = (first, _on_positives(inputs), against_plain(inputs), *notes)
+    return Verdict(kind, tuple(sentence for sentence in sentences if sentence))
+
+
+def _against_all_empty(inputs: Inputs) -> tuple[str, str]:
+    score, empty = inputs.test.figure(DICE_ALL.name).value, inputs.test.figure(ALL_EMPTY.name).value
+    margin = inputs.test.beats_all_empty.estimate
+    if score is None or empty is None or margin.value is None:
+        return "bad", f"No judgement: {inputs.layout.test} has no Dice beside an all-empty score."
+    if not inputs.cases["called"].any():
+        text = "Does not beat an all-empty prediction: it is one. No pixel of any test image is marked, so Dice"
+        return "bad", f"{text} {score:.3f} is only the share of images without pneumothorax."
+    within = f" (95 % interval of the difference {spread(margin)})" if spread(margin) else ""
+    beside = f"Dice {score:.3f} over all test images, beside {empty:.3f} for marking nothing{within}."
+    if margin.value <= 0:
+        return "bad", f"Does not beat an all-empty prediction: {beside}"
+    if margin.low is None or margin.low <= 0:
+        return "open", f"Not shown to beat an all-empty prediction: {beside} More test images would be needed to tell."
+    return "good", f"Beats an all-empty prediction: {beside}"
+
+
+def _against_chance(inputs: Inputs) -> tuple[str, str]:
+    """The same of a model without a map: does its probability rank images better than chance, 0.5?"""
+    area = inputs.test.figure(AUC.name)
+    if area.value is None:
+        return "bad", "No judgement: the test images do not give an AUC."
+    beside = f"AUC {told(area)}, beside 0.5 for chance."
+    if area.value <= 0.5:
+        return "bad", f"Does not rank images better than chance: {beside}"
+    if area.low is None or area.low <= 0.5:
+        return "open", f"Not shown to rank images better than chance: {beside}"
+    return "good", f"Ranks images with pneumothorax above those without: {beside}"
+
+
+def _on_positives(inputs: Inputs) -> str:
+    positives = inputs.cases[inputs.cases["pneumothorax"] == 1]
+    if positives.empty:
+        return "The test set has no pneumothorax: nothing can be said of how well one is found or outlined."
+    found = int((positives["called"] == 1).sum())
+    of = f"Of {count_of(len(positives), 'test image')} with pneumothorax, {found:,}"
+    if not inputs.maps:
+        return f"{of} {'is' if found == 1 else 'are'} called positive."
+    known = int(positives["dice"].notna().sum())
+    whose = f"all {known:,}" if known == len(positives) else f"the {known:,} whose mask is known"
+    dice = told(inputs.test.figure(DICE_POS.name))
+    return f"{of} {'has' if found == 1 else 'have'} a marked pixel; mean Dice of {whose} is {dice}."
+
+
+def against_plain(inputs: Inputs) -> str:
+    """Whether the tuned decision rule does better on the test images than a plain threshold of 0.5."""
+    margin = inputs.test.beats_plain_05.estimate
+    if margin.value is None:
+        return ""
+    within = f", 95 % interval {spread(margin)}" if spread(margin) else ""
+    difference = f"(difference of Dice over all test images {margin.value:+.3f}{within})"
+    if margin.value == 0 and margin.low == margin.high:
+        return f"On the test images the tuned decision rule scores just as a plain threshold of 0.5 {difference}."
+    if margin.value <= 0:
+        return f"The tuned decision rule does not beat a plain threshold of 0.5 {difference}."
+    if margin.low is None or margin.low <= 0:
+        return f"The tuned decision rule is not shown to beat a plain threshold of 0.5 {difference}."
+    how = "" if inputs.cases["called"].any() else ", but only by calling every image negative"
+    return f"The tuned decision rule beats a plain threshold of 0.5 {difference}{how}."
+
+
+def tiles(inputs: Inputs) -> tuple[Tile, ...]:
+    """The headline figures that can be had; every Dice stands beside the all-empty score."""
+    test = inputs.test
+    empty = number(test.figure(ALL_EMPTY.name).value)
+    beside = {DICE_ALL.name: f"all-empty {empty}", DICE_POS.name: "all-empty 0.000"}
+    shown = []
+    for metric in headline_metrics():
+        figure = test.figure(metric.name)
+        if figure.value is not None:
+            title = f"{metric.title[:1].upper()}{metric.title[1:]}"
+            shown.append(
+                Tile(title, number(figure.value), spread(figure) or "no interval", beside.get(metric.name, ""))
+            )
+    note = f"{test.n_positive:,} positive ({percent(test.figure(PREVALENCE.name).value)})"
+    patients = count_of(test.n_patients, "patient") if test.n_patients else ""
+    return (*shown, Tile("Test images", f"{test.n:,}", note, patients))
+
+
+def headline_chart(inputs: Inputs) -> Drawing:
+    """Headline figures with their intervals, and the all-empty score as a line."""
+    rows = []
+    for metric in headline_metrics():
+        figure = inputs.test.figure(metric.name)
+        if figure.value is not None and not metric.unit:
+            note = f"({figure.low:.3f}\u2013{figure.high:.3f})" if spread(figure) else ""
+            rows.append(Interval(short(metric), figure.value, figure.low, figure.high, note))
+    empty = inputs.test.figure(ALL_EMPTY.name).value if inputs.maps else None
+    caption = "Headline figures with their 95 % intervals" + (
+        "." if empty is None else "; the dashed line is the all-empty Dice over all images."
+    )
+    return interval_chart(rows, "Headline figures with 95 % intervals", "score on the test images", empty), caption
+
+
+def measures(inputs: Inputs) -> Table:
+    """Every figure of the list with its interval; without those that cannot be had without a map, if there is none."""
+    figures = [(metric.title, inputs.test.figure(metric.name)) for metric in all_metrics()]
+    rows = tuple(
+        (title, number(figure.value), spread(figure) or number(None))
+        for title, figure in figures
+        if inputs.maps or figure.value is not None
+    )
+    return Table("Every measure of the test set", ("measure", "value", "95 % interval"), rows)
