@@ -128,7 +128,7 @@ def run(project: Project, *stages: str) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(doors: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Sixty noisy squares, every third with a bright spot, labelled and never outlined; committed, then trained anew."""
+    """Sixty noisy squares, every third with a bright spot, labelled, never outlined; committed, then trained anew."""
     values = {
         "data.format": "labelled_folder",
         "data.root": "in/images",
