@@ -37,9 +37,9 @@ def test_a_fold_that_is_no_longer_trained_is_left_alone(folder):
 def test_figures_of_the_kept_epoch(folder):
     section = training_part(folder, (0, 3))
     assert section.tables[0].columns == (
-        "", "best epoch", "epochs", "Dice, all images", "Dice, positives only", "all-empty Dice (share of negatives)"
+        "", "best epoch", "epochs", "Dice, all images", "all-empty Dice (share of negatives)"
     )  # fmt: skip
-    assert section.tables[0].rows[1] == ("fold 3", "2", "3", "0.812", "—", "0.750")
+    assert section.tables[0].rows[1] == ("fold 3", "2", "3", "0.812", "0.750")
     scores = section.drawings[0][0]
     assert "all-empty Dice" in scores
     assert "best epoch 2" in scores

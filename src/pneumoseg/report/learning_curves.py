@@ -82,7 +82,7 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:
-    held = {key for summary in summaries.values() for key in summary}
+    held = {key for summary in summaries.values() for key, value in summary.items() if value is not None}
     shown = [(key, label) for key, label in (*_COUNTS, *_columns()) if key in held]
     rows = tuple(
         (f"fold {fold}", *(number(summary.get(key)) for key, _ in shown)) for fold, summary in summaries.items()
