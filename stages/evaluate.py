@@ -20,10 +20,5 @@ def work(params: Params) -> None:
     record_test(Layout(), params)
 
 
-def main() -> int:
-    """Run the stage; returns the exit code."""
-    return run_stage(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(work))

@@ -14,10 +14,5 @@ def work(params: Params) -> None:
     split(Layout(), params.split, params.augment, params.runtime.workers)
 
 
-def main() -> int:
-    """Run the stage; returns the exit code."""
-    return run_stage(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(work))

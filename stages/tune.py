@@ -16,10 +16,5 @@ def work(params: Params) -> None:
     tune(Layout(), params.tune, params.runtime.workers)
 
 
-def main() -> int:
-    """Run the stage; returns the exit code."""
-    return run_stage(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(work))

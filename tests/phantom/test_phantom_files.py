@@ -71,7 +71,7 @@ def rows(folder):
 def test_bytes_do_not_depend_on_workers(params, folder, tmp_path):
     layout = Layout(tmp_path)
     stale = layout.phantom / "dicom-images-train" / "stale.dcm"
-    stale.parent.mkdir()
+    stale.parent.mkdir(parents=True)
     stale.write_bytes(b"old")
     generate(layout, params, 2)
     assert contents(layout.phantom) == contents(folder)

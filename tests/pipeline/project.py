@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 import logging
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from ruamel.yaml import YAML
@@ -76,9 +75,14 @@ class Project:
 
     def stage(self, name: str, *arguments: str) -> tuple[int, str]:
         """Run a stage script in this process, with the code of this repository: its exit code, and what it told."""
-        main = importlib.import_module(f"stages.{name}").main
-        with mock.patch.object(sys, "argv", [f"stages/{name}.py", *arguments]):
-            return self._told(main)
+
+        def script() -> int:
+            path = f"stages/{name}.py"
+            with mock.patch.object(sys, "argv", [path, *arguments]), pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(ROOT / path), run_name="__main__")
+            return int(ended.value.code or 0)
+
+        return self._told(script)
 
     def command(self, *arguments: str) -> str:
         """Run ``pneumoseg`` in this process; gives what it told."""
