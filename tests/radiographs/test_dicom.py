@@ -14,7 +14,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_voi_lut
 
-from pneumoseg.radiographs.decoding import FrameHead, frame_head
+from pneumoseg.radiographs.codecs import FrameHead, frame_head
 from pneumoseg.radiographs.identity import hash_key, keyed_hash
 from pneumoseg.radiographs.reading import read_radiograph
 from pneumoseg.radiographs.rules import FLAGS, REFUSALS, Refusal

@@ -1,29 +1,26 @@
-"""Bytes of DICOM files to data sets and stored values: Pillow decodes what it can, GDCM the rest, both by pydicom."""
+"""Bytes of DICOM files to data sets and stored values: pydicom parses, the compressed frame goes to codecs."""
 
 from __future__ import annotations
 
 import io
 import logging
 import struct
-import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-import gdcm
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
+from pneumoseg.radiographs.codecs import COMPRESSED, JPEG_2000, JPEG_LS, FrameHead, decode_frame, frame_head
 from pneumoseg.radiographs.header import Header
 from pneumoseg.radiographs.identity import ALLOWED_ATTRIBUTES
 from pneumoseg.radiographs.rules import Refusal
+from pneumoseg.radiographs.stored_bits import StoredValues, extend_sign, fit
 
 _OWN = frozenset(  # decoded by pydicom itself
     {
@@ -34,14 +31,8 @@ _OWN = frozenset(  # decoded by pydicom itself
         uid.RLELossless,
     }
 )
-_PILLOW = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000Lossless, uid.JPEG2000})
-_GDCM = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless})
+_LOSSLESS = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless})
 _TAGS = [*ALLOWED_ATTRIBUTES, "PixelData"]
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0 to SOF15, and JPEG-LS's SOF55
-_PILLOW_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended sequential, progressive
-
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
 
 
 @contextmanager
@@ -95,16 +86,12 @@ def _refuse_inflated(content: bytes, max_bytes: int) -> None:
         raise Refusal("too_large", f"a deflated file of more than {max_bytes} bytes")
 
 
-def decode(dataset: Dataset, header: Header, content: bytes) -> NDArray[Any]:
+def decode(dataset: Dataset, header: Header) -> StoredValues:
     """The stored values of a single-frame grey image, sign and unused bits set right, nothing else applied.
 
     Args:
         dataset: as of read_dataset.
         header: of the same file.
-        content: of the same file (GDCM reads 12-bit JPEG from there).
-
-    Returns:
-        (Rows, Columns) uint8, int8, uint16 or int16 in native byte order.
 
     Raises:
         Refusal: (pixel_data) missing, truncated, damaged, of another size than the header says, of an unknown syntax.
@@ -112,28 +99,51 @@ def decode(dataset: Dataset, header: Header, content: bytes) -> NDArray[Any]:
     syntax = header.syntax
     if "PixelData" not in dataset:
         raise Refusal("pixel_data", "no pixel data, or cut off within them")
-    if syntax not in _OWN | _PILLOW | _GDCM:
+    if syntax not in _OWN | COMPRESSED:
         raise Refusal("pixel_data", f"transfer syntax {syntax.name} cannot be decoded")
+    shape = header.integer("Rows"), header.integer("Columns")
+    if syntax in COMPRESSED:
+        return _decode_compressed(dataset, header, shape)
     if not header.syntax_stated:
         dataset.file_meta.TransferSyntaxUID = syntax
-    shape = header.integer("Rows"), header.integer("Columns")
-    plugin = "" if syntax in _OWN else _choose_plugin(dataset, header, shape)
     try:
-        if plugin == "gdcm" and syntax == uid.JPEGExtended12Bit:
-            stored = _decode_12_bit(content)
-        else:
-            stored = pixel_array(dataset, decoding_plugin=plugin, raw=True)
+        values = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except Exception as error:
         raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})") from error
-    if stored is None or stored.shape != shape:
+    if values.shape != shape:
         raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})")
-    return np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
+    return fit(values, header.integer("BitsStored"), header.integer("PixelRepresentation") == 1)
 
 
-def _choose_plugin(dataset: Dataset, header: Header, shape: tuple[int, int]) -> str:
-    """The decoder of a JPEG, JPEG-LS or JPEG 2000 frame: Pillow for every kind it can read, else GDCM.
+def _decode_compressed(dataset: Dataset, header: Header, shape: tuple[int, int]) -> StoredValues:
+    """JPEG, JPEG-LS and JPEG 2000.
 
-    Never GDCM after Pillow has failed: Pillow fails on damaged frames, which GDCM fills with grey, or crashes on.
+    Where the sign of a JPEG 2000 stream contradicts Pixel Representation, a signed stream is believed (its values are
+    not lifted), and an unsigned one holds the two's complement that the header announces, in as many bits as it has.
+    """
+    syntax = header.syntax
+    frame, head = _frame(dataset, header, shape)
+    try:
+        values = decode_frame(frame, head, syntax)
+    except Exception as error:
+        raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})") from error
+    bits, signed = header.integer("BitsStored"), header.integer("PixelRepresentation") == 1
+    lossy = syntax not in _LOSSLESS
+    contradicts = syntax in JPEG_2000 and head.signed != signed
+    if head.signed:
+        below = bool(values.min() < 0)
+        stored = fit(values, bits, signed or below, lossy)
+    else:
+        # JPEG has no sign of its own; where it has fewer bits than the header says, they are no two's complement.
+        if signed and (syntax in JPEG_2000 | JPEG_LS or head.bits >= bits):
+            values = extend_sign(values, head.bits)
+        stored = fit(values, bits, signed, lossy)
+        below = bool(stored.values.min() < 0)
+    return replace(stored, corrected=stored.corrected or (contradicts and (head.signed or below)))
+
+
+def _frame(dataset: Dataset, header: Header, shape: tuple[int, int]) -> tuple[bytes, FrameHead]:
+    """The one frame and its head.
 
     Raises:
         Refusal: (pixel_data) the frame lacks its end, or is not what the header says. A frame may claim 60,000 x 60,000
@@ -155,51 +165,4 @@ def _choose_plugin(dataset: Dataset, header: Header, shape: tuple[int, int]) -> 
         )
     if head.components != 1 or head.bits > header.integer("BitsAllocated"):
         raise Refusal("pixel_data", f"the compressed frame has {head.components} sample(s) of {head.bits} bits a pixel")
-    return "pillow" if head.pillow and header.syntax in _PILLOW else "gdcm"
-
-
-@dataclass(frozen=True)
-class FrameHead:
-    """What a code stream says of itself, and whether Pillow reads its kind."""
-
-    rows: int
-    columns: int
-    components: int
-    bits: int
-    pillow: bool
-
-
-def frame_head(frame: bytes) -> FrameHead | None:
-    """The head of a JPEG, JPEG-LS or JPEG 2000 stream (ISO 10918-1, 14495-1, 15444-1); None where it has none."""
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # SOC and SIZ, perhaps within a JP2 box
-    try:
-        if start >= 0:
-            columns, rows, left, top = struct.unpack(">IIII", frame[start + 8 : start + 24])
-            components, precision = struct.unpack(">HB", frame[start + 40 : start + 43])
-            return FrameHead(rows - top, columns - left, components, (precision & 0x7F) + 1, pillow=True)
-        position = 2
-        while frame[position] == 0xFF:
-            marker = frame[position + 1]
-            if marker in _JPEG_FRAMES:
-                bits, rows, columns, components = struct.unpack(">BHHB", frame[position + 4 : position + 10])
-                return FrameHead(rows, columns, components, bits, pillow=marker in _PILLOW_FRAMES and bits == 8)
-            # Fill bytes may precede a marker.
-            position += 1 if marker == 0xFF else 2 + struct.unpack(">H", frame[position + 2 : position + 4])[0]
-    except (IndexError, struct.error):
-        return None
-    return None
-
-
-def _decode_12_bit(content: bytes) -> NDArray[Any] | None:
-    """JPEG Extended with 12 bits, which GDCM decodes (from a file only) but pydicom does not ask it to."""
-    reader = gdcm.ImageReader()
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        file.write(content)
-        file.flush()
-        reader.SetFileName(file.name)
-        if not reader.Read():
-            return None
-    image = reader.GetImage()
-    columns, rows = image.GetDimension(0), image.GetDimension(1)
-    values = np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), np.uint16)
-    return values.reshape(rows, columns) if values.size == rows * columns else None
+    return frame, head

@@ -24,7 +24,6 @@ class DicomFile:
         Raises:
             Refusal: (not_dicom, too_large) as in read_dataset.
         """
-        self._content = content
         self._dataset = read_dataset(content, max_bytes)
         self._header = read_header(self._dataset)
         self.own_id = self._header.text["SOPInstanceUID"]
@@ -55,7 +54,11 @@ class DicomFile:
         }
         known = _known(header, flags)
         scale = _grey_scale(header, flags)
-        return Decoded(decode(self._dataset, header, self._content), scale, row, known, frozenset(flags))
+        stored = decode(self._dataset, header)
+        if stored.corrected:
+            flags.add("bits_corrected")
+        scale = replace(scale, signed=stored.signed)
+        return Decoded(stored.values, scale, row, known, frozenset(flags))
 
 
 def _check(header: Header, params: ExtractParams) -> None:

@@ -35,6 +35,7 @@ JUNK = ("resource_fork", "dicomdir")
 #: What is remarkable about a file that is kept.
 FLAGS: Mapping[str, str] = {
     "age_unusable": "PatientAge is no age or above extract.max_age_years: age_years is empty",
+    "bits_corrected": "values beyond Bits Stored, or a code stream of another sign than the header's: set right",
     "burned_in_annotation": "Burned In Annotation is YES: the pixels may show names",
     "code_unusable": "sex, view position, body part or modality is no DICOM code string: emptied",
     "patient_id_missing": "PatientID is empty: patient_id is empty, the image counts as its own patient",
