@@ -134,6 +134,16 @@ def test_outputs(tmp_path):
     assert counts["photometric"] == {"MONOCHROME2": 4}
 
 
+def test_doubtful_pictures_are_counted_and_named(tmp_path, caplog):
+    root = folder(tmp_path / "in", 2)
+    save(root / "window.dcm", dataset(ramp(), image_id="1.3", WindowCenter=9000, WindowWidth=10))
+    save(root / "one.dcm", dataset(ramp(low=7, high=7), image_id="1.4"))
+    run = Run(root, tmp_path / "out")
+    assert {flag: count for flag, count in run.counts["flags"].items() if count} == {"blotted_out": 1, "uniform": 1}
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.rsplit(": ", 1)[1] for line in told] == ["window.dcm", "one.dcm"]
+
+
 def test_outputs_are_rewritten_completely(tmp_path):
     root = folder(tmp_path / "in")
     first = Run(root, tmp_path / "out").files

@@ -16,7 +16,7 @@ from pneumoseg.config.data import DataParams
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.extract.one_file import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
-from pneumoseg.radiographs.rules import FLAGS, JUNK, REFUSALS
+from pneumoseg.radiographs.rules import DOUBTFUL, FLAGS, JUNK, REFUSALS
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
@@ -25,6 +25,7 @@ from pneumoseg.shared.tables import METADATA, REJECTED, write_table
 from pneumoseg.sources.source import source_of
 
 _LOGGER = logging.getLogger(__name__)
+_NAMES_SHOWN = 10  # of the files of one flag, in the log
 
 
 def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: int | None) -> None:
@@ -56,6 +57,7 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
     write_table(layout.rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
     write_json(layout.extract_counts, _count(kept, refused, key))
+    _name_doubtful(kept)
     _judge(root, layout.rejected, kept, refused, params.max_rejected_fraction)
 
 
@@ -114,6 +116,16 @@ def _count(kept: Sequence[Outcome], refused: Sequence[Outcome], key: bytes) -> d
 def _syntax_name(syntax: str) -> str:
     """As in PS3.6; of files that are no DICOM their kind, as it is."""
     return syntax if syntax.isalpha() else uid.UID(syntax).name
+
+
+def _name_doubtful(kept: Sequence[Outcome]) -> None:
+    """Tell of pictures that somebody should look at, by the names of their files."""
+    for flag in DOUBTFUL:
+        names = [outcome.source for outcome in kept if flag in outcome.flags]
+        if names:
+            shown = ", ".join(names[:_NAMES_SHOWN])
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            _LOGGER.warning("%d images flagged %s (%s): %s%s", len(names), flag, FLAGS[flag], shown, more)
 
 
 def _judge(root: Path, table: Path, kept: Sequence[Outcome], refused: Sequence[Outcome], limit: float) -> None:

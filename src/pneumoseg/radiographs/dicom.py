@@ -128,7 +128,10 @@ def _grey_scale(header: Header, flags: set[str]) -> GreyScale:
         window=_window(header, flags),
         padding=_padding(header, signed),
     )
-    return replace(scale, voi_lut=header.lookup_table("VOILUTSequence", signed=scale.full_range()[0] < 0))
+    voi_lut = header.lookup_table("VOILUTSequence", signed=scale.full_range()[0] < 0)
+    if voi_lut and voi_lut.rescaled:
+        flags.add("lut_rescaled")
+    return replace(scale, voi_lut=voi_lut)
 
 
 def _window(header: Header, flags: set[str]) -> Window | None:

@@ -90,12 +90,15 @@ class Header:
             raise Refusal("contrast", f"{keyword} holds no readable table") from error
         if not 8 <= bits <= 16:
             raise Refusal("contrast", f"{keyword} says {bits} bits an entry; 8 to 16 are possible")
-        return LookupTable(
-            first=first - 65536 if signed and first >= 32768 else first,
-            entries=entries,
-            # Some writers say 16 bits of entries that use 12, or 8 of entries that use 10: trust the larger.
-            maximum=max(2.0**bits - 1, float(entries.max())),
-        )
+        first = first - 65536 if signed and first >= 32768 else first
+        # Some writers say 8 bits of entries that use 10 (trust the larger), or 16 of entries that use 12 (many CR; then
+        # the power of two above the largest entry is meant). A dark table loses no more than its unused bits.
+        largest = float(entries.max())
+        maximum = max(2.0**bits - 1, largest)
+        rescaled = keyword == "VOILUTSequence" and 0 < largest < 2.0 ** (bits - 1)
+        if rescaled:
+            maximum = 2.0 ** int(largest).bit_length() - 1
+        return LookupTable(first, entries, maximum, rescaled)
 
 
 def read_header(dataset: Dataset) -> Header:

@@ -29,11 +29,13 @@ class LookupTable:
         first: the input value that the first entry belongs to; lower ones take it too, values past the end the last.
         entries: (N,) float64.
         maximum: the largest value that an entry may take, 2^bits - 1.
+        rescaled: whether it is another than the descriptor says, because the entries stay below half of that.
     """
 
     first: int
     entries: Values
     maximum: float
+    rescaled: bool = False
 
     def apply(self, values: Values) -> Values:
         """Map values of any shape to entries, same shape."""
@@ -118,6 +120,11 @@ def to_grey(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) -> ND
     Returns:
         (H, W) uint8 or uint16 by ``extract.bit_depth``, resized by ``extract.size_px``.
     """
+    return apply_table(stored, grey_table(stored, scale, params), params.size_px)
+
+
+def grey_table(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) -> NDArray[Any]:
+    """The grey level of every value a pixel can take, by its unsigned code: (256,) or (65536,); else as to_grey."""
     codes = stored.view(f"u{stored.itemsize}")
     domain = np.arange(2 ** (8 * stored.itemsize), dtype=codes.dtype).view(stored.dtype).astype(np.float64)
     values = scale.modality_values(domain)
@@ -126,9 +133,15 @@ def to_grey(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) -> ND
         padded = (domain >= scale.padding[0]) & (domain <= scale.padding[1])
     level = _levels(codes, values, padded, scale, params)
     level = np.where(padded, 0.0, 1 - level if scale.inverted else level)
-    table = np.rint(level * (2**params.bit_depth - 1)).astype(f"u{params.bit_depth // 8}")
+    table: NDArray[Any] = np.rint(level * (2**params.bit_depth - 1)).astype(f"u{params.bit_depth // 8}")
+    return table
+
+
+def apply_table(stored: NDArray[Any], table: NDArray[Any], size_px: int | None) -> NDArray[Any]:
+    """Look every pixel up in a grey_table, then resize."""
+    codes = stored.view(f"u{stored.itemsize}")
     same = table.dtype == codes.dtype and np.array_equal(table, np.arange(len(table)))
-    return resize(codes if same else table[codes], params.size_px)
+    return resize(codes if same else table[codes], size_px)
 
 
 def _levels(

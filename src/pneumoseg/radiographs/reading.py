@@ -15,7 +15,7 @@ from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.decoding import quiet
 from pneumoseg.radiographs.dicom import DicomFile
 from pneumoseg.radiographs.image_file import NOTHING, ImageFile, Known, Row
-from pneumoseg.radiographs.pixels import to_grey
+from pneumoseg.radiographs.picture import make_picture
 from pneumoseg.radiographs.raster import RasterFile, raster_kind
 from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.shared.files import digest_bytes
@@ -60,9 +60,8 @@ def read_radiograph(
             known = _known(told, decoded.known)
             flags = set(decoded.flags)
             row = _described(known, decoded.row, params, key, flags)
-            if decoded.stored.min() == decoded.stored.max():
-                flags.add("uniform")
-            pixels = to_grey(decoded.stored, decoded.scale, params)
+            pixels, remarks = make_picture(decoded.stored, decoded.scale, params)
+            flags |= remarks
     except Refusal as refusal:
         name = file.name if isinstance(file, Path) else ""
         raise Refusal(refusal.kind, refusal.reason, image_id, source=name) from refusal.__cause__

@@ -36,8 +36,12 @@ JUNK = ("resource_fork", "dicomdir")
 FLAGS: Mapping[str, str] = {
     "age_unusable": "PatientAge is no age or above extract.max_age_years: age_years is empty",
     "bits_corrected": "values beyond Bits Stored, or a code stream of another sign than the header's: set right",
+    "blotted_out": "the window, a LUT or the padding range leaves nothing to see: the stored range is shown instead",
     "burned_in_annotation": "Burned In Annotation is YES: the pixels may show names",
     "code_unusable": "sex, view position, body part or modality is no DICOM code string: emptied",
+    "few_levels": "fewer than 32 grey levels in the PNG, of more than 1,000 in the file",
+    "lut_rescaled": "the VOI LUT uses less than half of the range that it announces: scaled to the bits it uses",
+    "nearly_blank": "more than 99 % of the pixels are black, or white",
     "patient_id_missing": "PatientID is empty: patient_id is empty, the image counts as its own patient",
     "spacing_at_detector": "no PixelSpacing, so ImagerPixelSpacing: millimetres at the detector, where all is enlarged",
     "spacing_unusable": "no spacing above 0 and up to 10 mm: both spacings are empty",
@@ -45,6 +49,8 @@ FLAGS: Mapping[str, str] = {
     "uniform": "all pixels have one grey level",
     "window_unusable": "the window has no number or no width: the range without a window is shown instead",
 }
+#: Flags of a picture that somebody should look at: named in the log with their files.
+DOUBTFUL = ("blotted_out", "few_levels", "nearly_blank", "uniform", "lut_rescaled", "bits_corrected")
 
 
 class Refusal(DataError):  # noqa: N818 - the ordinary fate of a file, no failure of the program
