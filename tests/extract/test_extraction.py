@@ -14,7 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from pneumoseg.config.data import DataParams
+from pneumoseg.extract import extraction
 from pneumoseg.extract.extraction import extract
+from pneumoseg.extract.one_file import extract_one
 from pneumoseg.radiographs.rules import FLAGS, REFUSALS
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_json, read_png
@@ -142,6 +144,22 @@ def test_doubtful_pictures_are_counted_and_named(tmp_path, caplog):
     assert {flag: count for flag, count in run.counts["flags"].items() if count} == {"blotted_out": 1, "uniform": 1}
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [line.rsplit(": ", 1)[1] for line in told] == ["window.dcm", "one.dcm"]
+
+
+def dies_on_one(job, item):
+    if item.file.name == "crash.dcm":
+        os._exit(3)
+    return extract_one(job, item)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_codec_that_crashes_ends_no_stage(tmp_path, monkeypatch, workers):
+    root = folder(tmp_path / "in", 2)
+    save(root / "crash.dcm", dataset(ramp(), image_id="1.9"))
+    monkeypatch.setattr(extraction, "extract_one", dies_on_one)
+    run = Run(root, tmp_path / "out", workers=workers)
+    assert run.ids == ["1.2.0", "1.2.1"]
+    assert run.counts["rejected_by_reason"]["decoder_crash"] == 1
 
 
 def test_outputs_are_rewritten_completely(tmp_path):

@@ -7,8 +7,9 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import dcmread
 
-from pneumoseg.radiographs.decoding import decode, read_dataset
+from pneumoseg.radiographs.decoding import decode
 from pneumoseg.radiographs.header import read_header
+from pneumoseg.radiographs.parsing import read_dataset
 from pneumoseg.radiographs.reading import read_radiograph
 from pneumoseg.radiographs.stored_bits import extend_sign, fit
 from tests.radiographs.dicom_files import dataset, extract_params, ramp, save, save_compressed
@@ -21,7 +22,7 @@ LOSSLESS = ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RL
 def stored(path):
     content = dcmread(path)
     assert content.BitsStored == 12
-    made = read_dataset(path.read_bytes(), 2**24)
+    made = read_dataset(path.read_bytes(), 2**24).dataset
     return decode(made, read_header(made))
 
 

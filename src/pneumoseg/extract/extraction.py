@@ -35,7 +35,7 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
         layout: images (emptied first), metadata, rejected and extract_counts are written.
         data: section data, or a set of evaluate.external.
         params: section extract.
-        workers: processes; 0 none, None one for each core.
+        workers: processes; None one for each core. 0 is one, too: it takes the crash of a decoder.
 
     Raises:
         DataError: no candidate, no image, or too many refused files; in the latter two cases all tables are written.
@@ -48,6 +48,8 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     check_scheduler(params.scheduler)  # before anything is deleted
     job = Job(root.absolute(), fresh_dir(layout.images).absolute(), params, key)
     work, lost = partial(extract_one, job), partial(crashed, job)
+    # Never in this process: a codec that crashes on a damaged frame would end the stage.
+    workers = 1 if workers == 0 else workers
     outcomes = run_all(work, items, lost, workers, "extract", params.scheduler, "file")
     outcomes = _settle_shared_ids(outcomes, layout.images)
     kept = [outcome for outcome in outcomes if outcome.row is not None]

@@ -100,7 +100,7 @@ def _by_gdcm(frame: bytes, head: FrameHead, syntax: uid.UID) -> NDArray[Any]:
     if syntax in JPEG_LS and head.bits in (6, 7):
         raise ValueError("GDCM gives wrong values for JPEG-LS of 6 or 7 bits")  # as pydicom found
     fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
+    fragment.SetByteStringValue(frame + b"\0" * (len(frame) % 2))
     fragments = gdcm.SequenceOfFragments.New()
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))

@@ -1,24 +1,16 @@
-"""Bytes of DICOM files to data sets and stored values: pydicom parses, the compressed frame goes to codecs."""
+"""Pixel data to stored values: pydicom decodes what is not compressed, and run lengths; other frames go to codecs."""
 
 from __future__ import annotations
 
-import io
-import logging
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
-import pydicom
 from pydicom import Dataset, uid
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 
 from pneumoseg.radiographs.codecs import COMPRESSED, JPEG_2000, JPEG_LS, FrameHead, decode_frame, frame_head
+from pneumoseg.radiographs.fragments import join_fragments, trim
 from pneumoseg.radiographs.header import Header
-from pneumoseg.radiographs.identity import ALLOWED_ATTRIBUTES
 from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.radiographs.stored_bits import StoredValues, extend_sign, fit
 
@@ -31,66 +23,15 @@ _OWN = frozenset(  # decoded by pydicom itself
         uid.RLELossless,
     }
 )
+_DCT = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
 _LOSSLESS = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless})
-_TAGS = [*ALLOWED_ATTRIBUTES, "PixelData"]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings and logged tracebacks off the screen: what matters becomes a refusal or a flag.
-
-    SIIM's ids (``ID_…``) are no valid UIDs, which would give one warning a file.
-    """
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-def read_dataset(content: bytes, max_bytes: int) -> Dataset:
-    """Read the allowed attributes and the pixel data of a DICOM file, with or without preamble and transfer syntax.
-
-    Raises:
-        Refusal: (not_dicom, too_large) it is no file that can be read as DICOM.
-    """
-    if not _looks_like_dicom(content):
-        raise Refusal("not_dicom", "no DICOM file" if content else "an empty file")
-    try:
-        if uid.DeflatedExplicitVRLittleEndian.encode() in content[:4096]:
-            _refuse_inflated(content, max_bytes)
-        return pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=_TAGS)
-    except Refusal:
-        raise
-    except Exception as error:
-        raise Refusal("not_dicom", "no DICOM file that can be parsed") from error
-
-
-def _looks_like_dicom(content: bytes) -> bool:
-    """Whether there is the DICM prefix, or a first element of group 0002 or 0008 in either byte order."""
-    if content[128:132] == b"DICM":
-        return True
-    return len(content) > 8 and any(struct.unpack(f"{order}H", content[:2])[0] in (0x0002, 0x0008) for order in "<>")
-
-
-def _refuse_inflated(content: bytes, max_bytes: int) -> None:
-    """Refuse a deflated data set that would grow beyond the limit: pydicom inflates it whole."""
-    meta_bytes = struct.unpack("<I", content[140:144])[0]  # (0002,0000), which counts from its own end
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    stream.decompress(content[144 + meta_bytes :], max_bytes)
-    if not stream.eof and stream.unconsumed_tail:
-        raise Refusal("too_large", f"a deflated file of more than {max_bytes} bytes")
 
 
 def decode(dataset: Dataset, header: Header) -> StoredValues:
     """The stored values of a single-frame grey image, sign and unused bits set right, nothing else applied.
 
     Args:
-        dataset: as of read_dataset.
+        dataset: as of parsing.read_dataset.
         header: of the same file.
 
     Raises:
@@ -98,7 +39,7 @@ def decode(dataset: Dataset, header: Header) -> StoredValues:
     """
     syntax = header.syntax
     if "PixelData" not in dataset:
-        raise Refusal("pixel_data", "no pixel data, or cut off within them")
+        raise Refusal("pixel_data", "no pixel data: there are none, or the file ends before them")
     if syntax not in _OWN | COMPRESSED:
         raise Refusal("pixel_data", f"transfer syntax {syntax.name} cannot be decoded")
     shape = header.integer("Rows"), header.integer("Columns")
@@ -106,13 +47,24 @@ def decode(dataset: Dataset, header: Header) -> StoredValues:
         return _decode_compressed(dataset, header, shape)
     if not header.syntax_stated:
         dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == uid.RLELossless:
+        dataset.PixelData = encapsulate([join_fragments(dataset.PixelData)], has_bot=False)
+        dataset["PixelData"].is_undefined_length = True
     try:
         values = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except Exception as error:
-        raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})") from error
+        raise Refusal("pixel_data", _why(dataset, header, shape)) from error
     if values.shape != shape:
-        raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})")
+        raise Refusal("pixel_data", _why(dataset, header, shape))
     return fit(values, header.integer("BitsStored"), header.integer("PixelRepresentation") == 1)
+
+
+def _why(dataset: Dataset, header: Header, shape: tuple[int, int]) -> str:
+    """Of uncompressed data, and of run lengths, that cannot be decoded."""
+    if header.syntax == uid.RLELossless:
+        return "pixel data truncated or damaged: the run lengths cannot be decoded"
+    needed = shape[0] * shape[1] * header.integer("BitsAllocated") // 8
+    return f"pixel data truncated or damaged: {len(dataset.PixelData)} bytes, the header needs {needed}"
 
 
 def _decode_compressed(dataset: Dataset, header: Header, shape: tuple[int, int]) -> StoredValues:
@@ -126,7 +78,7 @@ def _decode_compressed(dataset: Dataset, header: Header, shape: tuple[int, int])
     try:
         values = decode_frame(frame, head, syntax)
     except Exception as error:
-        raise Refusal("pixel_data", f"pixel data truncated or damaged ({syntax.name})") from error
+        raise Refusal("pixel_data", f"the compressed frame is damaged: it cannot be decoded ({syntax.name})") from error
     bits, signed = header.integer("BitsStored"), header.integer("PixelRepresentation") == 1
     lossy = syntax not in _LOSSLESS
     contradicts = syntax in JPEG_2000 and head.signed != signed
@@ -149,12 +101,7 @@ def _frame(dataset: Dataset, header: Header, shape: tuple[int, int]) -> tuple[by
         Refusal: (pixel_data) the frame lacks its end, or is not what the header says. A frame may claim 60,000 x 60,000
             pixels whatever the header says, and GDCM writes past its buffer where a frame is larger than announced.
     """
-    try:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    except Exception as error:
-        raise Refusal("pixel_data", "the encapsulated frame is damaged") from error
-    if b"\xff\xd9" not in frame[-1024:]:
-        raise Refusal("pixel_data", "the compressed frame is truncated: it has no end")
+    frame = trim(join_fragments(dataset.PixelData))
     head = frame_head(frame)
     if head is None:
         raise Refusal("pixel_data", "the compressed frame is damaged: it does not say its size")
@@ -163,6 +110,11 @@ def _frame(dataset: Dataset, header: Header, shape: tuple[int, int]) -> tuple[by
             "pixel_data",
             f"the compressed frame has {head.rows} x {head.columns} pixels, the header says {shape[0]} x {shape[1]}",
         )
-    if head.components != 1 or head.bits > header.integer("BitsAllocated"):
-        raise Refusal("pixel_data", f"the compressed frame has {head.components} sample(s) of {head.bits} bits a pixel")
+    allocated, bits = header.integer("BitsAllocated"), header.integer("BitsStored")
+    if head.components != 1:
+        raise Refusal("pixel_data", f"the compressed frame has {head.components} sample(s) a pixel, the header says 1")
+    if head.bits > allocated:
+        raise Refusal("pixel_data", f"the compressed frame has {head.bits} bits a pixel, Bits Allocated is {allocated}")
+    if head.bits < bits and header.syntax in _DCT:  # scaled down, so that no window fits
+        raise Refusal("pixel_data", f"the compressed frame has {head.bits} bits a pixel, Bits Stored is {bits}")
     return frame, head

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs import identity
-from pneumoseg.radiographs.decoding import decode, read_dataset
+from pneumoseg.radiographs.decoding import decode
 from pneumoseg.radiographs.header import Header, read_header
 from pneumoseg.radiographs.image_file import Decoded, Known, Row
+from pneumoseg.radiographs.parsing import read_dataset
 from pneumoseg.radiographs.pixels import WINDOW_FUNCTIONS, GreyScale, Window
 from pneumoseg.radiographs.rules import Refusal
 
@@ -24,9 +25,12 @@ class DicomFile:
         Raises:
             Refusal: (not_dicom, too_large) as in read_dataset.
         """
-        self._dataset = read_dataset(content, max_bytes)
+        parsed = read_dataset(content, max_bytes)
+        self._dataset, self._cut_off = parsed.dataset, parsed.cut_off
         self._header = read_header(self._dataset)
         self.own_id = self._header.text["SOPInstanceUID"]
+        if self._cut_off and not self.own_id:
+            raise Refusal("not_dicom", f"the file is cut off {self._cut_off}, or is no DICOM file")
         self.id_name = "SOPInstanceUID"
 
     def read(self, params: ExtractParams) -> Decoded:
@@ -36,6 +40,8 @@ class DicomFile:
             Refusal: by which rule the file gives no image.
         """
         header = self._header
+        if self._cut_off:
+            raise Refusal("pixel_data", f"the file is cut off {self._cut_off}")
         _check(header, params)
         flags: set[str] = set()
         if not header.syntax_stated:

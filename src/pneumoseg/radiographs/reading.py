@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs import identity
-from pneumoseg.radiographs.decoding import quiet
 from pneumoseg.radiographs.dicom import DicomFile
 from pneumoseg.radiographs.image_file import NOTHING, ImageFile, Known, Row
+from pneumoseg.radiographs.parsing import quiet
 from pneumoseg.radiographs.picture import make_picture
 from pneumoseg.radiographs.raster import RasterFile, raster_kind
 from pneumoseg.radiographs.rules import Refusal
