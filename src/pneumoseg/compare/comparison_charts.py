@@ -50,17 +50,19 @@ def _row(label: str, found: Difference, index: int) -> Interval:
 
 
 def dice_chart(comparison: Comparison, index: int) -> Markup:
-    """Dice of each common positive image under the reference and under experiment ``index``."""
+    """Dice of each common positive image with a known mask, under the reference and under experiment ``index``."""
     names = short_names([item.name for item in comparison.experiments])
-    chosen = comparison.pairing.positive
-    first, second = (column(comparison.rows[place], "dice")[chosen] for place in (0, index))
+    dice = np.stack([column(comparison.rows[place], "dice") for place in (0, index)])
+    # matplotlib draws no dot, which a text could belong to, for NaN.
+    chosen = comparison.pairing.positive & np.isfinite(dice).all(axis=0)
+    first, second = dice[:, chosen]
     figure = blank_figure("", height=5.2)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=REFERENCE[0], ls=REFERENCE[1])
     dots = axes.scatter(first, second, s=42, color=_look(index)[0], alpha=0.5, edgecolors=INK, lw=0.6, clip_on=False)
     axes.set(xlabel=f"Dice, {names[0]}", ylabel=f"Dice, {names[index]}", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid()
-    ids = (name for name, positive in zip(comparison.pairing.ids, chosen, strict=True) if positive)
+    ids = np.array(comparison.pairing.ids)[chosen]
     said = [
         f"{image}: {names[0]} {one:.3f}, {names[index]} {other:.3f}"
         for image, one, other in zip(ids, first, second, strict=True)

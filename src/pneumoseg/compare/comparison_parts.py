@@ -8,7 +8,7 @@ from pneumoseg.compare.comparing import MIN_PATIENTS, Against, Comparison
 from pneumoseg.compare.comparison_charts import STYLES, curve_drawings, dice_chart
 from pneumoseg.compare.configuration_rows import DATA, Row
 from pneumoseg.compare.wording import all_empty, figure_text, p_text, signed
-from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, PREVALENCE
 from pneumoseg.report.parts import Part, Table, count_of, number, percent
 
 
@@ -78,7 +78,7 @@ def _figures_table(comparison: Comparison) -> Table:
         if metric.name == DICE_ALL.name:
             rows.append((ALL_EMPTY.title, *(number(all_empty(comparison)) for _ in names)))
     prevalence = percent(float(comparison.pairing.positive.mean()))
-    rows.append(("prevalence", *(prevalence for _ in names)))
+    rows.append((PREVALENCE.title, *(prevalence for _ in names)))
     return Table("Figures on the common images", ("", *names), tuple(rows))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pneumoseg.compare.comparing import Against, Comparison
 from pneumoseg.compare.configuration_rows import Row
 from pneumoseg.compare.wording import all_empty
-from pneumoseg.evaluate.metrics.core import DICE_ALL
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, PREVALENCE
 from pneumoseg.stats.bootstrap import CONFIDENCE
 
 #: By this the command knows a folder of its own.
@@ -34,8 +34,8 @@ def record(comparison: Comparison) -> dict[str, Any]:
             "n_patients": len(np.unique(pairing.patients)),
             "n_positive_patients": pairing.patients_of(pairing.positive),
             "phantom": int(pairing.phantom),
-            "prevalence": float(pairing.positive.mean()),
-            "all_empty": all_empty(comparison),
+            PREVALENCE.name: float(pairing.positive.mean()),
+            ALL_EMPTY.name: all_empty(comparison),
         },
         "cautions": [asdict(caution) for caution in comparison.cautions],
         "experiments": [_experiment(comparison, index) for index in range(len(names))],

@@ -20,7 +20,8 @@ from pneumoseg.compare.wording import (
 def as_text(comparison: Comparison) -> str:
     """The figures, their differences to the reference with 95 % intervals, and the verdicts."""
     phantom = " (phantom data, not patients)" if comparison.pairing.phantom else ""
-    lines = [f"{common_images(comparison)}{phantom}; all-empty Dice {all_empty(comparison):.3f}"]
+    empty = all_empty(comparison)
+    lines = [f"{common_images(comparison)}{phantom}{'' if empty is None else f'; all-empty Dice {empty:.3f}'}"]
     for index, item in enumerate(comparison.against, start=1):
         lines += ["", main_verdict(comparison, item), "", *_table(comparison, index, item)]
         every = item.tallies[0]

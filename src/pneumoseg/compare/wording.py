@@ -8,6 +8,7 @@ import numpy as np
 
 from pneumoseg.compare.comparing import Against, Comparison
 from pneumoseg.compare.differences import WORDS, Difference
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY
 from pneumoseg.report.headline import short
 from pneumoseg.report.parts import count_of, listed, number, percent, spread, told
 from pneumoseg.stats.bootstrap import Estimate, Interval
@@ -58,9 +59,10 @@ def common_images(comparison: Comparison) -> str:
     )
 
 
-def all_empty(comparison: Comparison) -> float:
-    """Dice over all common images of marking nothing: the share without pneumothorax."""
-    return float((~comparison.pairing.positive).mean())
+def all_empty(comparison: Comparison) -> float | None:
+    """Dice of marking nothing over the common images that have a Dice; None where no experiment gives one."""
+    found = (Estimate.of(ALL_EMPTY.of(rows).value).value for rows in comparison.rows)
+    return next((value for value in found if value is not None), None)
 
 
 def verdict_kind(difference: Difference | None) -> str:
@@ -113,5 +115,5 @@ def against_empty(comparison: Comparison) -> str:
     are = "is" if len(weak) == 1 else "are"
     return (
         f"{listed(weak)} {are} not shown to beat an all-empty prediction on these images, whose Dice is "
-        f"{all_empty(comparison):.3f}: which of such models is better means little."
+        f"{number(all_empty(comparison))}: which of such models is better means little."
     )
