@@ -32,7 +32,9 @@ def test_without_maps_cases_are_chosen_by_probability_and_by_label():
 def test_a_label_without_a_mask_is_missed_or_in_no_gallery_by_dice():
     rows = frame([("a", 0.5, 10, 10), ("b", None, None, 0), ("c", None, None, 9)])
     rows["pneumothorax"] = 1
-    chosen = {gallery.key: gallery.image_ids for gallery in choose_galleries(rows, (5000, 14000), 2)}
+    galleries = choose_galleries(rows, (5000, 14000), 2)
+    chosen = {gallery.key: gallery.image_ids for gallery in galleries}
+    assert "of 1 pneumothoraces with a marked pixel (left out: 1 more," in galleries[0].rule
     assert chosen["best"] == ("a",)
     assert chosen["missed"] == ("b",)
     assert "c" not in sum(chosen.values(), ())

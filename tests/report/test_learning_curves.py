@@ -58,9 +58,7 @@ def test_a_family_without_maps_has_curves_of_what_it_gives(folder):
     assert not any("Dice" in caption for _, caption in part.drawings)
 
 
-@pytest.mark.parametrize(
-    ("share", "words"), [(0, "no pixel of any validation image"), (1, "pixels of every validation")]
-)
+@pytest.mark.parametrize(("share", "words"), [(0, "every validation image negative"), (1, "image positive")])
 def test_a_collapse_is_named(folder, share, words):
     (folder / "fold0.json").write_text(json.dumps(SUMMARY | {"val_collapsed": 1.0, "val_marked_share": share}))
     assert any("Fold 0 collapsed" in note and words in note for note in training_part(folder, (0,)).notes)

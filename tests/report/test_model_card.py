@@ -6,11 +6,11 @@ from pneumoseg.report.parts import Part
 
 def test_markdown_by_hand():
     parts = (Part("Data", ("One.", "Two *stars*."), ("a_b", "<b>&</b>\n# no heading")), Part("Limits"))
-    assert card_markdown(parts, "Phantom data.") == (
+    assert card_markdown(parts, "segmentation", "Phantom data.") == (
         "# Model card: pneumothorax segmentation\n\n**Phantom data.**\n\n## Data\n\nOne.\n\nTwo \\*stars\\*.\n\n"
         "- a\\_b\n- &lt;b&gt;&amp;&lt;/b&gt; \\# no heading\n\n## Limits\n"
     )
 
 
 def test_no_warning_leaves_no_hole():
-    assert card_markdown((), "") == "# Model card: pneumothorax segmentation\n"
+    assert card_markdown((), "detection", "") == "# Model card: pneumothorax detection\n"

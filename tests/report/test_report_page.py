@@ -343,6 +343,8 @@ def test_a_model_without_maps_is_told_as_such_and_has_no_empty_column(tmp_path, 
     assert "no value" not in page[page.index('<section id="decision">') : page.index('<section id="detection">')]
     card = (folder / "data/report/model_card.md").read_text()
     assert "gives no map" in card
+    assert card.startswith("# Model card: pneumothorax detection")
+    assert "segmentation" not in card.partition("## Data")[0]
     assert "gives no map" in card
 
 

@@ -51,7 +51,7 @@ def build_report(layout: Layout, params: Params) -> None:
         folder.mkdir()
         view = _view(inputs, folder)
         (folder / "index.html").write_bytes(render(_TEMPLATE, view).encode())
-        card = card_markdown(view["parts"]["model-card"].parts, view["banner"])
+        card = card_markdown(view["parts"]["model-card"].parts, inputs.task, view["banner"])
         (folder / "model_card.md").write_bytes(card.encode())
         shutil.rmtree(out, ignore_errors=True)
         folder.replace(out)
@@ -66,7 +66,7 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
     also = Markup('Also as <a href="model_card.md">model_card.md</a>.')
     shown = "the prediction, and where they agree" if inputs.maps else "and the call; this model gives no map"
     return {
-        "title": f"Pneumothorax {'segmentation' if inputs.maps else 'detection'}: report",
+        "title": f"Pneumothorax {inputs.task}: report",
         "subtitle": f"{params.model.architecture}, encoder {params.model.encoder}{others_joined(layout)}; "
         f"{len(inputs.cases):,} test images",
         "made_by": "pneumoseg, stage report",

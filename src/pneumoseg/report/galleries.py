@@ -35,9 +35,12 @@ def choose_galleries(cases: pd.DataFrame, limits_px_at_1024: tuple[int, int], co
     if len(cases) and cases["predicted_px"].isna().all():
         return _by_probability(cases, count)
     positives = cases[cases["pneumothorax"] == 1]
-    found = positives[(positives["called"] == 1) & positives["dice"].notna()]
+    called = positives[positives["called"] == 1]
+    found = called.dropna(subset=["dice"])
     best, median, worst = _thirds(_ids(found, "dice"), count)
-    of_found = f"of {len(found)} pneumothoraces with a marked pixel"
+    unknown = len(called) - len(found)
+    left_out = f" (left out: {unknown} more, whose true mask is not known)" if unknown else ""
+    of_found = f"of {len(found)} pneumothoraces with a marked pixel{left_out}"
     missed, alarms, negatives = _wrong(cases)
     galleries = [
         Gallery("best", "Best", f"Highest Dice {of_found}.", best),

@@ -46,6 +46,11 @@ class Inputs:
         return self.rule.mask_threshold is not None
 
     @property
+    def task(self) -> str:
+        """What the networks do, as a word."""
+        return "segmentation" if self.maps else "detection"
+
+    @property
     def phantom_share(self) -> float:
         """Share of all images that are phantoms, 0 to 1."""
         return float(self.metadata["phantom"].fillna(0).mean()) if len(self.metadata) else 0.0

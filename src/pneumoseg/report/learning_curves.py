@@ -76,8 +76,8 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
                 f"{summary['n_pseudo_negative']} negative images; {summary['n_pseudo_unsure']} unsure ones stayed out."
             )
         if summary.get("val_collapsed"):
-            state = "no pixel of any" if summary.get("val_marked_share") == 0 else "pixels of every"
-            notes.append(f"Fold {fold} collapsed: its kept weights mark {state} validation image.")
+            state = "negative" if summary.get("val_marked_share") == 0 else "positive"
+            notes.append(f"Fold {fold} collapsed: its kept weights call every validation image {state}.")
     return tuple(notes)
 
 

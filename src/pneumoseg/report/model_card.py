@@ -21,7 +21,7 @@ def write_card(inputs: Inputs) -> tuple[Part, ...]:
     """The parts of the card, in plain text made of the inputs' figures."""
     return (
         Part("Model", (_model(inputs),), tuple(_model_points(inputs))),
-        Part("Intended use", _INTENDED, _NOT_INTENDED),
+        Part("Intended use", tuple(text.format(task=inputs.task) for text in _INTENDED), _NOT_INTENDED),
         Part("Data", (phantom_sentence(inputs),), tuple(_data_points(inputs))),
         Part("Measured on the test images", judge(inputs).sentences, tuple(_figures(inputs))),
         *_external(inputs),
@@ -31,7 +31,7 @@ def write_card(inputs: Inputs) -> tuple[Part, ...]:
 
 
 _INTENDED: Final = (
-    "Research and teaching: training, comparing and explaining segmentation of pneumothorax on frontal chest "
+    "Research and teaching: training, comparing and explaining {task} of pneumothorax on frontal chest "
     "radiographs of the kind it was trained on.",
     "It is not a medical device: no regulator has examined it, and its output may not guide the care of a patient.",
 )
@@ -158,14 +158,15 @@ def _limits(inputs: Inputs) -> Iterable[str]:
         yield "Calibration of the probabilities was not measured."
 
 
-def card_markdown(parts: Iterable[Part], warning: str) -> str:
+def card_markdown(parts: Iterable[Part], task: str, warning: str) -> str:
     """The card as a Markdown file; texts show as they are, whatever marks or HTML they hold.
 
     Args:
         parts: of write_card.
+        task: segmentation or detection.
         warning: shown first and in bold; empty for none.
     """
-    blocks = ["# Model card: pneumothorax segmentation"]
+    blocks = [f"# Model card: pneumothorax {task}"]
     if warning:
         blocks.append(f"**{_plain(warning)}**")
     for part in parts:

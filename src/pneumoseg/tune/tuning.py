@@ -73,7 +73,7 @@ def _choose(
     plain, goal = (PLAIN_PROBABILITY_RULE, "balanced") if without_map else (PLAIN_RULE, params.objective)
     positive = column(images.outcomes(plain), "pneumothorax") > 0
     groups = patient_groups(images.patients, positive, params.cross_fit_groups, params.seed)
-    reason = _too_little(positive, groups, without_map and not params.gate_probabilities)
+    reason = _too_little(positive, groups, without_map and not params.gate_probabilities, mask_unknown)
     choice, searched = (None, []) if reason else _search(images, groups, params, goal)
     rule = plain if choice is None else choice.rule
     bootstrap = PatientBootstrap(images.patients, _REPLICATES, params.seed)
@@ -114,12 +114,13 @@ def is_phantom(metadata_csv: Path, cases: Sequence[Case]) -> bool:
     return bool(known[[case.image_id for case in cases]].fillna(0).any())
 
 
-def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64], no_limits: bool) -> str:
+def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64], no_limits: bool, mask_unknown: int) -> str:
     """Why no rule can be chosen on these images; empty where one can."""
     if no_limits:
         return "tune.gate_probabilities is empty and the networks give no map: nothing to tune, the limit 0.5 is used"
     if not positive.any():
-        return "no validation image has a pneumothorax: nothing to tune on, the plain rule p > 0.5 is used"
+        image = "image with a known mask" if mask_unknown else "image"
+        return f"no validation {image} has a pneumothorax: nothing to tune on, the plain rule p > 0.5 is used"
     if len(np.unique(groups)) < 3:
         return "fewer than three validation patients: nothing to tune on, the plain rule p > 0.5 is used"
     return ""
