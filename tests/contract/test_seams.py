@@ -73,6 +73,7 @@ class Classifier:
     """A probability, no map."""
 
     gives_map = False
+    chooses = "auc"
 
     def gives_image(self, params: Any) -> bool:
         return True

@@ -97,9 +97,16 @@ def test_without_maps_the_image_probability_is_judged():
     check_measured("auc", "train.selection_metric", "toy", gives_map=False)
 
 
-def test_one_class_has_no_auc():
+def test_what_an_absent_class_would_be_measured_on_is_left_out():
     one = np.ones(3, np.bool_)
-    assert "auc" not in summarise(Validated(np.ones(3), np.ones(3), one, one, None))
+    positives = summarise(Validated(np.ones(3), np.ones(3), one, one, None))
+    assert positives["sensitivity"] == 1.0
+    assert not positives.keys() & {"auc", "specificity"}
+    negatives = summarise(at_one_level([0, 0], [0, 3], [0, 0]))
+    assert (negatives["specificity"], negatives["dice_all"]) == (0.5, 0.5)
+    assert not negatives.keys() & {"auc", "sensitivity", "dice_pos", "dice_balanced", "iou"}
+    with pytest.raises(TrainingError, match=r"dice_pos: .*take one of loss, dice_all, dice_tuned, specificity$"):
+        pick(negatives, "dice_pos", "train.selection_metric")
 
 
 def test_every_figure_that_may_choose_an_epoch_is_a_parameter():
@@ -107,4 +114,4 @@ def test_every_figure_that_may_choose_an_epoch_is_a_parameter():
 
     from pneumoseg.config.train import ValidationMetric
 
-    assert {figure.name for figure in FIGURES if figure.better} == set(get_args(ValidationMetric))
+    assert {figure.name for figure in FIGURES if figure.better} == {*get_args(ValidationMetric)} - {"auto"}

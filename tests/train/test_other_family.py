@@ -1,6 +1,8 @@
 """A family that this file adds: an image probability and no map, learnt from labels, some of them without a mask."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ from pneumoseg.networks.family import Prediction
 from pneumoseg.networks.losses.image import image_terms
 from pneumoseg.networks.network import Network
 from pneumoseg.networks.storage import load_model
-from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.errors import DataError, ParameterError, TrainingError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.tables import ANNOTATIONS, write_table
-from pneumoseg.train.training import write_fold
+from pneumoseg.train.resume import Checkpoint
+from pneumoseg.train.training import train_fold, write_fold
 from tests.train.disks import StopError, assert_same, load, make_params, train, weights, write_disks
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")]
@@ -37,6 +40,7 @@ class Classifier(Network):
 
 class Toy:
     gives_map = False
+    chooses = "auc"
 
     def gives_image(self, params):
         return True
@@ -76,7 +80,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 
 def toy_params(**changes):
-    given = {"model": {"architecture": "toy", "decoder_channels": None}, "lr": 1e-2, "selection_metric": "auc"}
+    given = {"model": {"architecture": "toy", "decoder_channels": None}, "lr": 1e-2, "selection_metric": "auto"}
     return make_params(**(given | changes))
 
 
@@ -84,6 +88,7 @@ def test_it_learns_from_labels_and_tells_what_there_is(labelled: Layout, tmp_pat
     params = toy_params(phase={"epochs": 8})
     trained = train(labelled, tmp_path / "a", params)
     assert trained.summary["val_auc"] > 0.8
+    assert trained.summary["selection_metric"] == "auc"  # the family's choice
     assert trained.summary["n_mask_unknown"] == 9
     figures = {name.removeprefix("val_") for name in trained.history[-1] if name.startswith("val_")}
     assert figures == {"loss", "sensitivity", "specificity", "collapsed", "marked_share", "auc"}
@@ -103,6 +108,41 @@ def test_a_figure_of_maps_cannot_choose_its_epoch(labelled: Layout, tmp_path: Pa
     plateau = {"name": "plateau", "plateau": {"metric": "iou"}}
     with pytest.raises(ParameterError, match=r"train\.scheduler\.plateau\.metric = iou"):
         train(labelled, tmp_path, toy_params(scheduler=plateau))
+
+
+def test_it_needs_no_loss_of_a_mask_and_a_schedule_follows_its_figure(labelled: Layout, tmp_path: Path):
+    loss = {"dice": {"weight": 0.0}, "bce": {"weight": 0.0}}
+    plateau = {"name": "plateau", "plateau": {"metric": "auto", "patience_epochs": 0}}
+    params = toy_params(loss=loss, scheduler=plateau, phase={"epochs": 3})
+    trained = train(labelled, tmp_path, params)
+    scores = [row["val_auc"] for row in trained.history]
+    assert trained.history[1]["lr"] == params.train.lr  # the first is the best so far
+    lower = scores[1] <= scores[0] + 1e-3
+    assert (trained.history[2]["lr"] < params.train.lr) == lower
+    with pytest.raises(ValueError, match=r"every term has weight 0; give train\.loss\.image\.bce"):
+        toy_params(loss=loss | {"image": {"bce": 0.0}})
+    with pytest.raises(ValueError, match="every mask term has weight 0"):
+        make_params(loss=loss)
+
+
+def test_a_map_alone_cannot_be_learnt_without_a_known_mask(labelled: Layout, tmp_path: Path):
+    with pytest.raises(DataError, match=r"train_fold1\.csv: .*known mask.* set model\.image_head\.enabled to true"):
+        load(labelled, make_params())
+    with_head = make_params(phase={"epochs": 1}, model={"image_head": {"enabled": True}}, selection_metric="dice_pos")
+    assert train(labelled, tmp_path / "a", with_head).summary["val_dice_pos"] >= 0  # one validation mask is known
+
+
+def test_a_figure_that_the_validation_images_cannot_give_is_refused_before_an_epoch(disks: Layout, tmp_path: Path):
+    params = make_params(model={"image_head": {"enabled": True}}, selection_metric="iou")
+    data = load(disks, params)
+    none_known = replace(data, unknown_masks=frozenset(path.stem for path in disks.masks.glob("*.png")))
+    layout = Layout(tmp_path)
+    shutil.copytree(disks.images, layout.images)
+    no_masks = replace(none_known, layout=layout)
+    seen: list[int] = []
+    with pytest.raises(TrainingError, match=r"train\.selection_metric = iou: .*take one of loss, dice_all"):
+        train_fold(no_masks, params, tmp_path / "arrays", Checkpoint(tmp_path / "r", 0.0), lambda n, *_: seen.append(n))
+    assert seen == []
 
 
 def test_a_segmentation_judges_masks_on_the_known_ones_alone(labelled: Layout, disks: Layout, tmp_path: Path):

@@ -1,7 +1,7 @@
 """params.yaml, checked whole before any work is done: one module and one frozen section for each of its parts.
 
-Every stage validates the whole file, so a mistake in ``report`` is told before hours of training; it *depends* only on
-the modules of the sections it reads (see dvc.yaml), so that a new report parameter retrains nothing.
+Every stage validates the whole file, so a mistake in ``report`` is told before hours of training; in dvc.yaml it
+*depends* only on the values that it reads, so that another value of ``report`` retrains nothing.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ class Params(Section):
         """What one section says of another must hold: augmentations of split exist, heads of model are trained."""
         self.split.check_augmentations(self.augment)
         self.train.mean_teacher.check_augmentations(self.augment)
-        for loss in (self.train.loss, *(phase.loss for phase in self.train.phases)):
-            if loss is not None:
-                loss.check_model(self.model)
+        self.train.loss.check_model(self.model)
+        for number, phase in enumerate(self.train.phases):
+            if phase.loss is not None:
+                phase.loss.check_model(self.model, f"train.phases.{number}.loss")
         return self
 
 

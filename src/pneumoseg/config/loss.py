@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.section import Section
-from pneumoseg.shared.registry import Registry
+from pneumoseg.shared.registry import FAMILIES, Registry
 
 
 class TermParams(Section):
@@ -20,7 +20,7 @@ class TermParams(Section):
 
 
 #: Terms from outside this package: name below train.loss → its parameters. Its own are fields of LossParams.
-TERMS: Registry[type[TermParams]] = Registry("train.loss", "pneumoseg.config")
+TERMS: Registry[type[TermParams]] = Registry("train.loss")
 
 
 class OverlapParams(TermParams):
@@ -142,25 +142,26 @@ class LossParams(Section):
             raise ValidationError.from_exception_data(type(self).__name__, wrong)
         return self
 
-    @model_validator(mode="after")
-    def _mask_is_trained(self) -> Self:
-        if not any(term.weight for term in self.terms.values()):
-            raise ValueError(f"every mask term has weight 0; give {', '.join(self.terms)} a weight above 0")
-        return self
-
-    def check_model(self, model: ModelParams) -> None:
-        """Refuse heads that nothing would train.
+    def check_model(self, model: ModelParams, key: str = "train.loss") -> None:
+        """Refuse what nothing would train: a map, a head, or the whole network; ``key`` holds this section.
 
         Raises:
-            ValueError: a head of section model has no term here.
+            ValueError: no term here trains it.
         """
+        if not any(term.weight for term in self.terms.values()):
+            if FAMILIES[model.architecture].gives_map:
+                raise ValueError(f"{key}: every mask term has weight 0; give {', '.join(self.terms)} a weight above 0")
+            if not (self.image.bce or self.image.focal):
+                raise ValueError(
+                    f"{key}: every term has weight 0; give {key}.image.bce or {key}.image.focal one above 0"
+                )
         if model.deep_supervision_levels and not self.auxiliary.weight:
             raise ValueError(
-                f"loss.auxiliary.weight = 0 would leave the {model.deep_supervision_levels} heads of "
+                f"{key}.auxiliary.weight = 0 would leave the {model.deep_supervision_levels} heads of "
                 f"model.deep_supervision_levels untrained; give it a value above 0, or set the levels to 0"
             )
         if model.image_head.enabled and not (self.image.bce or self.image.focal):
             raise ValueError(
-                "loss.image.bce = loss.image.focal = 0 would leave the head of model.image_head untrained; "
+                f"{key}.image.bce = {key}.image.focal = 0 would leave the head of model.image_head untrained; "
                 "give one a value above 0, or set model.image_head.enabled to false"
             )

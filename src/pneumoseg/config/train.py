@@ -11,9 +11,10 @@ from pneumoseg.config.loss import LossParams
 from pneumoseg.config.section import Section
 from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
 
-#: What a validation after an epoch measures (train/figures.py), at the original size of each image.
+#: What a validation after an epoch measures (train/figures.py), at the original size of each image; auto: the figure
+#: that the family of networks names, and for a schedule the one that chooses the epoch.
 ValidationMetric = Literal[
-    "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "auc", "loss"
+    "auto", "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "auc", "loss"
 ]
 
 #: Weights of a phase: those of its best epoch, of its last, or averaged as train.averaging says.

@@ -95,9 +95,11 @@ class Family(Protocol):
 
     Attributes:
         gives_map: whether its answers hold a map.
+        chooses: the validation figure (train/figures.py) that train.selection_metric = auto stands for.
     """
 
     gives_map: bool
+    chooses: str
 
     def gives_image(self, params: ModelParams) -> bool:
         """Whether such a network says itself how probable a pneumothorax is; else the highest of its map counts."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Entries by name, in the order in which their modules (by name) register them."""
 
-    def __init__(self, key: str, package: str) -> None:
+    def __init__(self, key: str, package: str | None = None) -> None:
         """Stand for the modules and subpackages directly in ``package``; ``key`` of params.yaml holds such a name."""
         self._key = key
         self._package = package
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
             self._entries.pop(name, None)
 
     def _discover(self) -> None:
-        if self._discovered:
+        if self._discovered or self._package is None:
             return
         self._discovered = True
         package = importlib.import_module(self._package)

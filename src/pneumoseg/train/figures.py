@@ -70,8 +70,9 @@ class Figure:
     logged: str | None = None
 
 
-def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else 0.0
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float | None:
+    """None of nothing: a figure of positives where there are none is not 0, it cannot be had."""
+    return float(values.mean()) if len(values) else None
 
 
 def _loss(seen: Validated) -> float | None:
@@ -79,7 +80,7 @@ def _loss(seen: Validated) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _of_masks(measure: Callable[[LevelCounts], float]) -> Callable[[Validated], float | None]:
+def _of_masks(measure: Callable[[LevelCounts], float | None]) -> Callable[[Validated], float | None]:
     return lambda seen: None if seen.counts is None else measure(seen.counts)
 
 
@@ -92,11 +93,11 @@ def _dice_all(counts: LevelCounts) -> float:
     return float(_scores(counts).mean())
 
 
-def _dice_pos(counts: LevelCounts) -> float:
+def _dice_pos(counts: LevelCounts) -> float | None:
     return _mean(_scores(counts)[counts.truth_px > 0])
 
 
-def _iou(counts: LevelCounts) -> float:
+def _iou(counts: LevelCounts) -> float | None:
     positive = counts.truth_px > 0
     inside, above = (pixels[positive, level_of(THRESHOLD)] for pixels in (counts.inside, counts.above))
     return _mean(inside / (above + counts.truth_px[positive] - inside))
@@ -108,12 +109,13 @@ def _dice_tuned(counts: LevelCounts) -> float:
     return max(float(dice(inside, pixels, counts.truth_px).mean()) for pixels, inside in predictions)
 
 
-def _specificity(seen: Validated) -> float:
+def _specificity(seen: Validated) -> float | None:
     return _mean(~seen.marked[~seen.positive])
 
 
 def _dice_balanced(seen: Validated) -> float | None:
-    return None if seen.counts is None else (_dice_pos(seen.counts) + _specificity(seen)) / 2
+    dice_pos, specificity = None if seen.counts is None else _dice_pos(seen.counts), _specificity(seen)
+    return None if dice_pos is None or specificity is None else (dice_pos + specificity) / 2
 
 
 def _auc(seen: Validated) -> float | None:
@@ -156,7 +158,8 @@ def pick(measured: Mapping[str, float], name: str, key: str) -> float:
     """
     if name not in measured:
         raise TrainingError(
-            f"{key} = {name}: the validation images do not give it (AUC needs both classes, Dice known masks); take "
+            f"{key} = {name}: the validation images do not give it (sensitivity needs positives, specificity "
+            f"negatives, AUC both, Dice known masks, those of positives among them); take "
             f"one of {', '.join(figure.name for figure in FIGURES if figure.better and figure.name in measured)}"
         )
     return -measured[name] if BY_NAME[name].better == "lower" else measured[name]

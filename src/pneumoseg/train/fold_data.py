@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from pneumoseg.config import Params
+from pneumoseg.config.model import ModelParams
+from pneumoseg.networks.family import Family
 from pneumoseg.networks.weights import weights_path
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, read_table
 from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
 
@@ -50,7 +54,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
 
     Raises:
         DataError: there is no training image with pneumothorax, no validation image, no image without annotation where
-            a mean teacher needs some, or a file is missing.
+            a mean teacher needs some, no known mask for a network that gives maps only, or a file is missing.
     """
     manifest_path = layout.splits / f"train_fold{fold}.csv"
     manifest = read_table(manifest_path, MANIFEST)
@@ -74,6 +78,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     ids = {*manifest["image_id"], *validation_ids}
     annotations = read_table(layout.annotations, ANNOTATIONS)
     unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
+    _check_learnable(params.model, manifest, unknown, manifest_path)
     teaching = free if wanted else ()
     weights = weights_path(params.model.weights)
     digest = digest_bytes(
@@ -84,6 +89,19 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
         repr(sorted(unknown)).encode(),
     )
     return FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
+
+
+def _check_learnable(model: ModelParams, manifest: pd.DataFrame, unknown: set[str], path: Path) -> None:
+    """Refuse what would learn to call every image empty: maps alone, from negatives and masks that are not known."""
+    family: Family = FAMILIES[model.architecture]
+    if not family.gives_map or family.gives_image(model):
+        return
+    if unknown.issuperset(manifest.loc[manifest["pneumothorax"] == 1, "image_id"]):
+        raise DataError(
+            f"{path}: no image with pneumothorax has a known mask, and without one a map learns to be empty; set "
+            f"model.image_head.enabled to true, which learns from the labels, take another model.architecture than "
+            f"{model.architecture}, or add masks"
+        )
 
 
 def _digest_images(ids: list[str], layout: Layout) -> str:

@@ -19,7 +19,7 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config import Params
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.runtime import RuntimeParams
-from pneumoseg.config.train import TrainParams
+from pneumoseg.config.train import SchedulerParams, TrainParams
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.family import Family
 from pneumoseg.networks.network import Network, check_size, freeze_unused
@@ -72,9 +72,11 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
         on_epoch: called after every epoch.
     """
     started = time.perf_counter()
-    train, runtime = params.train, params.runtime
     family: Family = FAMILIES[params.model.architecture]
-    _check_figures(train, params.model.architecture, family)
+    train, runtime = _with_figures(params.train, family), params.runtime
+    wanted = _wanted_figures(train)
+    for key, name in wanted.items():
+        check_measured(name, key, params.model.architecture, family.gives_map)
     fabric = make_fabric(train, runtime)
     torch.manual_seed(derive_seed(train.seed, "weights"))
     model = build_network(params.model)
@@ -90,23 +92,38 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
     device = fabric.device.type
     images = TrainingSet(data, Augmenter(params.augment), scratch, loader_workers(runtime, device), device == "cuda")
     trainer = Trainer(fabric, family, model, train, images, checkpoint, noted)
+    trainer.validation.check(wanted)
     result = trainer.run()
     summary = _summary(data, result, trainer.validation.all_empty, train)
     timing = _timing(timings, time.perf_counter() - started)
     return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others)
 
 
-def _check_figures(params: TrainParams, architecture: str, family: Family) -> None:
-    """Refuse figures that the family does not give, before any data is read."""
-    wanted = {"train.selection_metric": params.selection_metric}
+def _with_figures(params: TrainParams, family: Family) -> TrainParams:
+    """``auto`` replaced: the figure that the family chooses by; for a schedule, the one that chooses the epoch."""
+    metric = family.chooses if params.selection_metric == "auto" else params.selection_metric
+
+    def scheduler(given: SchedulerParams | None) -> SchedulerParams | None:
+        if given is None or given.plateau.metric != "auto":
+            return given
+        return given.model_copy(update={"plateau": given.plateau.model_copy(update={"metric": metric})})
+
+    phases = tuple(phase.model_copy(update={"scheduler": scheduler(phase.scheduler)}) for phase in params.phases)
+    return params.model_copy(
+        update={"selection_metric": metric, "scheduler": scheduler(params.scheduler), "phases": phases}
+    )
+
+
+def _wanted_figures(params: TrainParams) -> dict[str, str]:
+    """Key → figure that chooses something."""
+    wanted: dict[str, str] = {"train.selection_metric": params.selection_metric}
     for key, scheduler in [
         ("train.scheduler", params.scheduler),
         *((f"train.phases.{number}.scheduler", phase.scheduler) for number, phase in enumerate(params.phases)),
     ]:
         if scheduler is not None and scheduler.name == "plateau":
             wanted[f"{key}.plateau.metric"] = scheduler.plateau.metric
-    for key, name in wanted.items():
-        check_measured(name, key, architecture, family.gives_map)
+    return wanted
 
 
 def _fit(model: Network, params: TrainParams, runtime: RuntimeParams) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.train.arrays import ImageArrays
-from pneumoseg.train.figures import THRESHOLD, Validated, summarise
+from pneumoseg.train.figures import THRESHOLD, Validated, pick, summarise
 from pneumoseg.train.fold_data import FoldData
 
 Row = NDArray[np.float64]
@@ -55,6 +55,21 @@ class Validation:
         """Mean Dice of predicting nothing: the share of negatives among known masks; None where there are no maps."""
         known = len(self._ids) - len(self._unknown.intersection(self._ids))
         return 1.0 - len(self._truth) / known if self._family.gives_map and known else None
+
+    def check(self, wanted: Mapping[str, str]) -> None:
+        """Refuse parameters that ask for a figure that these images cannot give, before an epoch is spent.
+
+        Args:
+            wanted: key of params.yaml → figure.
+
+        Raises:
+            TrainingError: names the key and the figures to be had.
+        """
+        nothing = np.zeros(2 * LEVELS)
+        rows = [np.concatenate([nothing, self._others(name, int(name in self._truth), 0.0, 0.0)]) for name in self._ids]
+        had = summarise(_validated(np.array(rows), self._family.gives_map))
+        for key, name in wanted.items():
+            pick(had, name, key)
 
     def measure(self, fabric: Fabric, model: Network, objective: Objective, arrays: ImageArrays) -> dict[str, float]:
         """Run the model over this process's share of the images and gather all figures."""
@@ -92,10 +107,10 @@ class Validation:
         return [self._row(*of_image, loss) for of_image in zip(batch.ids, maps, images, strict=True)]
 
     def _row(self, image_id: str, map: NDArray[np.float32] | None, image: np.float32 | None, loss: float) -> Row:
-        rows, columns = self._shapes[image_id]
         above = inside = np.zeros(LEVELS, np.int64)
         truth_px = 0
         if map is not None:
+            rows, columns = self._shapes[image_id]
             whole = restore_map(map, rows, columns)
             image = whole.max() if image is None else image
             levels = np.rint(whole * 255).astype(np.uint8)
@@ -103,8 +118,11 @@ class Validation:
             if image_id in self._truth:
                 truth = np.unpackbits(self._truth[image_id], count=rows * columns).reshape(rows, columns).astype(bool)
                 inside, truth_px = cumulative_histogram(levels[truth]), int(truth.sum())
-        said = [truth_px, rows * columns, loss, image, self._is_positive(image_id), image_id not in self._unknown]
-        return np.concatenate([above, inside, said]).astype(np.float64)
+        return np.concatenate([above, inside, self._others(image_id, truth_px, loss, image)]).astype(np.float64)
+
+    def _others(self, image_id: str, truth_px: int, loss: float, image: float | np.float32 | None) -> list[Any]:
+        rows, columns = self._shapes[image_id]
+        return [truth_px, rows * columns, loss, image, self._is_positive(image_id), image_id not in self._unknown]
 
 
 def _gather(fabric: Fabric, rows: list[Row], total: int, gives_map: bool) -> Validated:
@@ -116,6 +134,10 @@ def _gather(fabric: Fabric, rows: list[Row], total: int, gives_map: bool) -> Val
         padded[: len(table)] = table
         gathered = cast(Tensor, fabric.all_gather(torch.from_numpy(padded))).reshape(-1, width).cpu().numpy()
         table = gathered[gathered[:, 2 * LEVELS + 1] > 0]
+    return _validated(table, gives_map)
+
+
+def _validated(table: NDArray[np.float64], gives_map: bool) -> Validated:
     known = table[table[:, -1] > 0] if gives_map else table[:0]
     loss, probability, positive = table[:, 2 * LEVELS + 2 : -1].T
     marked = table[:, level_of(THRESHOLD)] > 0 if gives_map else probability >= THRESHOLD

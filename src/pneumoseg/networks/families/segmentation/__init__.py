@@ -35,6 +35,7 @@ class Segmentation:
     """The family; see networks.family.Family."""
 
     gives_map = True
+    chooses = "dice_tuned"
 
     def gives_image(self, params: ModelParams) -> bool:
         """Whether there is an image head."""
