@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,3 +142,12 @@ def test_an_older_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFix
     (record,) = caplog.records
     assert "has no explore.confidence, which counts as 0.95; no predict.vote_threshold, " in record.getMessage()
     assert record.getMessage().endswith("pneumoseg params upgrade mends it")
+
+
+def test_a_mistake_in_an_item_is_told_once_and_a_date_is_told_as_one():
+    with pytest.raises(ParameterError) as caught:
+        parse_params({"train": {"phases": [{"size_px": 64, "epochs": 0}]}})
+    assert str(caught.value).startswith("params.yaml: train.phases.0.epochs = 0: ")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ParameterError, match=r'train\.seed = "2024-05-01": '):
+        parse_params({"train": {"seed": datetime.date(2024, 5, 1)}})

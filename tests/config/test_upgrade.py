@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from pneumoseg.commands import cli
 from pneumoseg.config import Params, load_params, read_yaml
 from pneumoseg.config.edit import edit_yaml
-from pneumoseg.config.flat import changes, leaves, merge, same
+from pneumoseg.config.flat import changes, complete, known, lacking, leaves, merge, same
 from pneumoseg.config.tune import TuneParams
 from pneumoseg.shared.errors import ParameterError
 
@@ -86,6 +86,37 @@ def test_old_names_go_and_values_of_before_come(tmp_path: Path, monkeypatch: pyt
     assert (tune["cross_fit_groups"], tune["fill_holes"], tune["seed"]) == (7, True, 1)
 
 
+def test_items_of_lists_get_their_keys_too_and_keep_their_comments(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "train:\n  lr: 0.01  # mine\n  phases:\n  # the first\n  - name: a\n    size_px: 64  # small\n    epochs: 2\n"
+        "  - {name: b, size_px: 96, epochs: 1, start: last}\n"
+    )
+    before = load_params(path)
+    assert "no train.phases.0.crop_px, which counts as null; " in caplog.text
+    assert 'no train.phases.0.start, which counts as "best"' in caplog.text
+    assert "phases.1.start" not in caplog.text
+    assert cli.main(["params", "upgrade", str(path)]) == 0
+    text = path.read_text()
+    assert comments(text)[:3] == ["# mine", "# the first", "# small"]
+    assert "  - name: a\n    size_px: 64  # small\n    crop_px:\n    epochs: 2\n    positive_share:\n" in text
+    phases = read_yaml(path)["train"]["phases"]
+    assert [(phase["name"], phase["start"]) for phase in phases] == [("a", "best"), ("b", "last")]
+    assert load_params(path) == before
+    assert cli.main(["params", "upgrade", "--check", str(path)]) == 0
+
+
+def test_what_a_file_knows_and_lacks_item_by_item():
+    whole = {"a": 1, "b": [{"c": 1, "d": {"e": 2}}, {"c": 3, "d": {"e": 4, "f": 5}}], "g": [1, 2]}
+    content = {"b": [{"c": 9}, {"c": 9, "d": {"f": 9}}], "g": [3]}
+    assert lacking(content, whole) == {"a": 1, "b": {0: {"d": {"e": 2}}, 1: {"d": {"e": 4}}}}
+    assert known(whole, content) == {"b": [{"c": 1}, {"c": 3, "d": {"f": 5}}], "g": [1, 2]}
+    assert known(whole, {"b": [{"c": 9}]}) == {"b": whole["b"]}  # another number of items: a value as it is
+    filled = complete(content, whole)
+    assert filled == {"a": 1, "b": [{"c": 9, "d": {"e": 2}}, {"c": 9, "d": {"e": 4, "f": 9}}], "g": [3]}
+    assert lacking(filled, whole) == {}
+
+
 def test_a_file_with_mistakes_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "params.yaml").write_text("tune:\n  sed: 1\n")
     assert cli.main(["params", "upgrade", str(tmp_path / "params.yaml")]) == 1
@@ -113,7 +144,12 @@ def test_editing_by_hand():
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("a: &x 1\nb: *x\n", "in place"), ("- 1\n", "sections"), ("{a: 1}\n", "sections"), ("a: [1\n", "not valid YAML")],
+    [
+        ("a: &x 1\nb: *x\n", "has anchors or aliases"),
+        ("- 1\n", "sections"),
+        ("{a: 1}\n", "sections"),
+        ("a: [1\n", "not valid YAML"),
+    ],
 )
 def test_files_that_cannot_be_edited_are_refused(text: str, reason: str):
     with pytest.raises(ParameterError, match=reason):

@@ -28,11 +28,11 @@ def run(args: argparse.Namespace) -> int:
     """Upgrade the file; returns the exit code."""
     from pneumoseg.config import parse_params, read_yaml
     from pneumoseg.config.edit import edit_file
-    from pneumoseg.config.flat import lacking, merge
+    from pneumoseg.config.flat import complete, lacking
 
     content = read_yaml(args.file)
     whole = parse_params(content, str(args.file)).written()
-    told = edit_file(args.file, merge(whole, content), dropped=lacking(whole, content), write=not args.check)
+    told = edit_file(args.file, complete(content, whole), dropped=lacking(whole, content), write=not args.check)
     end = f"{len(told)} keys differ; nothing was written" if args.check else f"{len(told)} keys changed in {args.file}"
     sys.stdout.write("\n".join([*map(str, told), end, ""]))
     return 1 if args.check and told else 0

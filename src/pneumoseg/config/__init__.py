@@ -7,6 +7,7 @@ Every stage validates the whole file, so a mistake in ``report`` is told before 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -111,7 +112,7 @@ def age(content: Mapping[str, Any], params: Params) -> list[str]:
     What has names of its own, such as an external set, may leave keys out at any time.
     """
     whole, fixed = params.written(), dict(leaves(Params().written()))
-    new = [(key, value) for key, value in leaves(lacking(content, whole)) if key in fixed]
+    new = [(key, value) for key, value in leaves(lacking(content, whole)) if re.sub(r"\.\d+\..*", "", key) in fixed]
     return [f"no {key}, which counts as {inline(value):.60}" for key, value in new] + [
         f"{key}, which is called otherwise now or gone" for key, _ in leaves(lacking(whole, content))
     ]

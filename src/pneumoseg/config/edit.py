@@ -14,9 +14,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
-from pneumoseg.config.flat import Change, changes, merge, same
+from pneumoseg.config.flat import Change, both, changes, lacking, merge, same
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.files import atomic_path
 
@@ -75,7 +75,12 @@ def edit_yaml(
     except YAMLError:
         done = None
     if not same(done, wanted):
-        raise ParameterError(f"{source}: its form cannot be edited in place; write it as the shipped file is")
+        cause = (
+            "has anchors or aliases (&name, *name); write their values out first"
+            if _has_anchors(node)
+            else "its form cannot be edited in place; write it as the shipped file is"
+        )
+        raise ParameterError(f"{source}: {cause}")
     return text.replace("\n", newline)
 
 
@@ -93,6 +98,9 @@ def _edits(
             yield max(0, text.rfind("\n", 0, start.index)), text.index("\n", ends[key]), ""
         elif isinstance(value_node, MappingNode) and value_node.value and isinstance(above, Mapping):
             yield from _edits(text, value_node, content[key], above, below)
+        elif _is_list_of_mappings(value_node) and both(content[key], above):
+            for item_node, item, wanted in zip(value_node.value, content[key], above, strict=True):
+                yield from _edits(text, item_node, item, wanted, lacking(wanted, item))
         elif key in overlay and not same(content[key], above):
             if node.flow_style:
                 yield max(value_node.start_mark.index, colon), ends[key], json.dumps(above)
@@ -129,6 +137,18 @@ def _end(node: Node, colon: int) -> int:
         return _end(last[1], last[0].end_mark.index + 1) if isinstance(node, MappingNode) else _end(last, colon)
     # An empty value stands, for the parser, where the next key begins.
     return node.end_mark.index if node.end_mark.index > node.start_mark.index else colon
+
+
+def _has_anchors(node: Node) -> bool:
+    """Whether a value stands in several places, or has a name for that."""
+    below = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+    return bool(node.anchor) or (isinstance(node, CollectionNode) and any(map(_has_anchors, below)))
+
+
+def _is_list_of_mappings(node: Node) -> bool:
+    """Whether each item stands below the other and has keys: then their values are edited in their places."""
+    block = isinstance(node, SequenceNode) and not node.flow_style
+    return block and all(isinstance(item, MappingNode) and item.value for item in node.value)
 
 
 def _is_block(node: Node) -> bool:

@@ -40,16 +40,48 @@ def merge(content: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def lacking(content: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``whole`` the content has no key for, nested."""
-    found: dict[str, Any] = {}
+def lacking(content: Mapping[Any, Any], whole: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What of ``whole`` the content has no key for, nested; of lists of mappings by the numbers of their items."""
+    found: dict[Any, Any] = {}
     for key, value in whole.items():
         if key not in content:
             found[key] = value
-        elif isinstance(value, Mapping) and isinstance(content[key], Mapping):
-            below = lacking(content[key], value)
+        elif (pair := both(content[key], value)) is not None:
+            below = lacking(*pair)
             found |= {key: below} if below else {}
     return found
+
+
+def known(values: Mapping[Any, Any], content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The values of those keys that ``content`` has too, nested as in ``lacking``."""
+    found: dict[Any, Any] = {}
+    for key, value in values.items():
+        if key in content:
+            pair = both(value, content[key])
+            below = value if pair is None else known(*pair)
+            found[key] = list(below.values()) if isinstance(value, list) and pair is not None else below
+    return found
+
+
+def complete(content: Any, whole: Any) -> Any:
+    """The content with the keys of ``whole`` that it lacks, in the order of ``whole``; nested as in ``lacking``."""
+    pair = both(content, whole)
+    if pair is None:
+        return content
+    had, wanted = pair
+    filled = {key: complete(had[key], value) if key in had else value for key, value in wanted.items()} | {
+        key: value for key, value in had.items() if key not in wanted
+    }
+    return list(filled.values()) if isinstance(content, list) else filled
+
+
+def both(one: Any, other: Any) -> tuple[Mapping[Any, Any], Mapping[Any, Any]] | None:
+    """Two values that can be gone through together: mappings, or as long lists of mappings by number; else None."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one, other
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return (dict(enumerate(one)), dict(enumerate(other))) if _of_mappings([*one, *other]) else None
+    return None
 
 
 def changes(before: Any, after: Any, key: str = "") -> list[Change]:
@@ -83,7 +115,7 @@ def same(one: Any, other: Any) -> bool:
 
 def inline(value: Any) -> str:
     """A value on one line, as JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _of_mappings(items: list[Any]) -> bool:

@@ -42,9 +42,12 @@ class Section(BaseModel):
         """
         try:
             # JSON mode: strict about types, yet a list may fill a tuple.
-            return cls.model_validate_json(json.dumps(_as_now(cls, content)))
+            return cls.model_validate_json(json.dumps(_as_now(cls, content), default=str))
         except ValidationError as error:
-            lines = [_explain(cls, source, item) for item in error.errors(include_url=False)]
+            found = error.errors(include_url=False)
+            # A list is not "too short" on top of what is wrong in its items.
+            above = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
+            lines = [_explain(cls, source, item) for item in found if item["loc"] not in above]
             raise ParameterError("\n".join(lines)) from None
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from pneumoseg.config import Params, parse_params, read_yaml
+from pneumoseg.config.flat import known
 from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
@@ -87,7 +88,7 @@ def _rebuild(store: Store, root: Path, current: Params, revision: Revision | Non
     with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
         params, stages, content = _read(snapshot, Path(name), current)
         configuration = Configuration.of(Path(name), params, _tags(root, revision))
-        before = config_key(Path(name), _known(params.model_dump(mode="json"), content))
+        before = config_key(Path(name), known(params.model_dump(mode="json"), content))
         if find_row(store, before) is not None:  # made when the keys that its params.yaml lacks did not exist
             configuration = replace(configuration, key=before)
         _Rebuilding(store, snapshot, stages, configuration, outcome).record()
@@ -137,15 +138,6 @@ def _read(
     metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS_DIR))
     snapshot.export([*DATA_TABLES, *metrics], folder)
     return params, stages, content
-
-
-def _known(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of those keys that ``content`` has too, nested."""
-    return {
-        key: _known(value, content[key]) if isinstance(value, Mapping) and isinstance(content[key], Mapping) else value
-        for key, value in values.items()
-        if key in content
-    }
 
 
 def _fault(snapshot: Snapshot, stages: Mapping[str, LockedStage], names: Sequence[str]) -> str | None:
