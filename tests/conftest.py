@@ -13,6 +13,7 @@ from tests.pipeline.project import TINY, Project, make_project
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "real"
+FAULTS = ROOT.parent / "shared" / "faults"
 
 # What the developer has set for his own runs must reach neither the tests nor the processes that they start.
 for _name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "PNEUMOSEG_", "GIT_"))]:
@@ -51,6 +52,13 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("real radiographs are not beside the repository (../shared/real)")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def faults() -> Path:
+    if not FAULTS.is_dir():
+        pytest.skip("files that once went wrong are not beside the repository (../shared/faults)")
+    return FAULTS
 
 
 @pytest.fixture(scope="session")

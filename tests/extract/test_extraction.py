@@ -79,11 +79,35 @@ def test_candidates(name):
     assert is_candidate(name)
 
 
+@pytest.mark.parametrize("name", ["a.dicom", "A.DIC", "b.ima", "._a.dicom"])
+def test_candidates_by_rarer_suffixes(name):
+    assert is_candidate(name)
+
+
 @pytest.mark.parametrize(
     "name", ["a.csv", "a.txt", "a.json", "a.dcm.zip", ".DS_Store", ".gitignore", "._.DS_Store", "a.png"]
 )
 def test_no_candidates(name):
     assert not is_candidate(name)
+
+
+def test_dicom_by_other_suffixes_is_found_and_the_rest_is_counted(tmp_path, caplog):
+    root = tmp_path / "in"
+    for index, name in enumerate(["a.dicom", "b/c.IMA", "d.dic", "plain", "e.dcm"]):
+        save(root / name, dataset(ramp(low=index), image_id=f"1.2.{index}"), preamble=name != "d.dic")
+    (root / "words.dic").write_text("a dictionary")
+    for name in ("x.csv", "b/y.CSV", "notes.txt", "scan.doe-jane", ".hidden", "z.zip"):
+        (root / name).write_text("no radiograph")
+    caplog.set_level("INFO")
+    run = Run(root, tmp_path / "out")
+    assert run.error is None
+    assert read_table(run.metadata, METADATA)["source"].tolist() == ["a.dicom", "b/c.IMA", "d.dic", "plain", "e.dcm"]
+    expected = {"csv": 2, "dic": 1, "none": 1, "other": 1, "txt": 1, "zip": 1}
+    assert run.counts["passed_over"] == expected
+    (told,) = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert told.startswith("7 other files below")
+    assert "csv 2" in told
+    assert "jane" not in told + run.layout.extract_counts.read_text()
 
 
 def test_links_are_followed_and_loops_end(tmp_path):

@@ -22,6 +22,7 @@ from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
+from pneumoseg.sources.candidates import count_passed_over
 from pneumoseg.sources.source import source_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +59,12 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     write_table(layout.metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
     write_table(layout.rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
-    write_json(layout.extract_counts, _count(kept, refused, key))
+    files = [item.file for item in items if isinstance(item.file, Path)]
+    passed_over = count_passed_over(root.absolute(), files) if files else {}  # of an archive, nothing is
+    write_json(layout.extract_counts, {**_count(kept, refused, key), "passed_over": passed_over})
+    if passed_over:
+        told = ", ".join(f"{suffix} {count}" for suffix, count in passed_over.items())
+        _LOGGER.info("%d other files below %s passed over, by suffix: %s", sum(passed_over.values()), root, told)
     _name_doubtful(kept)
     _judge(root, layout.rejected, kept, refused, params.max_rejected_fraction)
 
