@@ -52,10 +52,12 @@ def _write_cases(folder: Path, rng: np.random.Generator) -> tuple[Case, ...]:
         soft = cv2.GaussianBlur((truth * 0.9 + _blob(rng) * 0.3).astype(np.float32), (0, 0), 12)
         noisy = np.clip(soft + rng.normal(0, 0.01, soft.shape), 0, 1)
         write_png(folder / f"{index}.png", np.rint(noisy * 255).astype(np.uint8))
-        mask = folder / f"mask{index}.png" if truth.any() else None
+        label = bool(truth.any())
+        mask = folder / f"mask{index}.png" if label else None
         if mask:
             write_png(mask, truth.astype(np.uint8) * 255)
-        cases.append(Case(str(index), str(index), "0", float(noisy.max()), folder / f"{index}.png", mask))
+        probability, map = float(noisy.max()), folder / f"{index}.png"
+        cases.append(Case(str(index), str(index), "0", probability, label, mask_known=True, map=map, mask=mask))
     return tuple(cases)
 
 

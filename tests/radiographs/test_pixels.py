@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
-from pneumoseg.radiographs.pixels import GreyScale, LookupTable, Window, percentiles, resize, to_grey
+from pneumoseg.radiographs.pixels import GreyScale, LookupTable, Window, percentiles, shrink, to_grey
 from tests.radiographs.dicom_files import dataset, extract_params, ramp
 
 
@@ -112,13 +112,13 @@ def test_one_value_everywhere_gives_one_grey():
 
 def test_resize_keeps_proportions_and_never_enlarges():
     image = ramp(40, 80)
-    assert resize(image, None) is image
-    assert resize(image, 100) is image
-    small = resize(image, 20)
+    assert shrink(image, None) is image
+    assert shrink(image, 100) is image
+    small = shrink(image, 20)
     assert small.shape == (10, 20)
     blocks = image.reshape(10, 4, 20, 4).astype(float).mean((1, 3))
     assert np.abs(small - blocks).max() <= 0.5
-    assert resize(np.zeros((4, 400), np.uint8), 32).shape == (1, 32)
+    assert shrink(np.zeros((4, 400), np.uint8), 32).shape == (1, 32)
 
 
 @given(
@@ -188,4 +188,4 @@ def test_voi_lut_agrees_with_pydicom():
 
 def test_resize_is_by_area():
     image = ramp(30, 50)
-    assert np.array_equal(resize(image, 32), cv2.resize(image, (32, 19), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(shrink(image, 32), cv2.resize(image, (32, 19), interpolation=cv2.INTER_AREA))

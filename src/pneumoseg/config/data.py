@@ -26,7 +26,7 @@ _OUTPUTS = (
 def _holds_input_only(root: str) -> str:
     path = posixpath.normpath(root)
     if path in (".", "data") or any(path == output or path.startswith(f"{output}/") for output in _OUTPUTS):
-        raise ValueError("this folder holds results of the pipeline; give the DICOM files their own, such as data/siim")
+        raise ValueError("this folder holds results of the pipeline; give the images their own, such as data/siim")
     return root
 
 

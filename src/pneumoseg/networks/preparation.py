@@ -1,7 +1,8 @@
-"""From the radiograph to the network's input and from its map back: the same for training and inference.
+"""From the radiograph to the network's input: the same for training and prediction.
 
-The image is squashed to a square, whatever its sides: the networks see relative places, and a map is brought back to
-rows x columns by the inverse. A pixel's centre is at index + 0.5 on both sides, so that nothing shifts.
+The image is squashed to a square, whatever its sides: the networks see relative places, and rule.maps.restore_map
+brings a map back to rows x columns by the inverse. A pixel's centre is at index + 0.5 on both sides, so that nothing
+shifts.
 """
 
 from __future__ import annotations

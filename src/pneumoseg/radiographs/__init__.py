@@ -1,1 +1,1 @@
-"""Radiographs: DICOM files to PNGs and a table without identities; and phantoms, in a folder of their own."""
+"""Files of radiographs (DICOM, PNG, JPEG), read: grey levels dark to bright, and their header, without names."""

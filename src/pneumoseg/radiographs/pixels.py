@@ -141,7 +141,7 @@ def apply_table(stored: NDArray[Any], table: NDArray[Any], size_px: int | None) 
     """Look every pixel up in a grey_table, then resize."""
     codes = stored.view(f"u{stored.itemsize}")
     same = table.dtype == codes.dtype and np.array_equal(table, np.arange(len(table)))
-    return resize(codes if same else table[codes], size_px)
+    return shrink(codes if same else table[codes], size_px)
 
 
 def _levels(
@@ -183,8 +183,8 @@ def _stretch(values: Values, low: float, high: float) -> Values:
     return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
 
 
-def resize(image: NDArray[Any], size_px: int | None) -> NDArray[Any]:
-    """Shrink (H, W) until its longer side is ``size_px``, by area, keeping its proportions; never enlarge."""
+def shrink(image: NDArray[Any], size_px: int | None) -> NDArray[Any]:
+    """(H, W) made smaller until its longer side is ``size_px``, by area, keeping its proportions; never enlarge."""
     longest = max(image.shape)
     if size_px is None or longest <= size_px:
         return image

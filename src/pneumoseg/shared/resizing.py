@@ -1,4 +1,4 @@
-"""An image at another size: the one definition for extraction, networks and pictures."""
+"""An image at a given size, whatever its proportions: one definition for networks, the search for copies, pictures."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""Each benchmark runs, in its smallest form: what it measures must be what the rooms offer today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import augmentation, evaluation, extraction, loading, training
+
+from pneumoseg.config import load_params
+
+pytestmark = pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"IMAGES": 4, "SIDE_PX": 96, "SIZE_PX": 64, "BATCH": 2, "ROUNDS": 1}
+    for name, value in values.items():
+        monkeypatch.setattr(loading, name, value)
+
+
+def test_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "SIDES_PX", (64,))
+    monkeypatch.setattr(augmentation, "REPEATS", 1)
+    rows = augmentation.main().splitlines()
+    assert len(rows) == 3 + len(load_params().augment.recipes)
+    assert all(float(row.split()[-1]) >= 0 for row in rows[2:])
+
+
+def test_extraction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(extraction, "SIZE_PX", 128)
+    monkeypatch.setattr(extraction, "ROUNDS", 1)
+    frames = [extraction.jpeg_frame(seed) for seed in range(2)]
+    for folder in ("dicom", "png"):
+        (tmp_path / folder).mkdir()
+    for index, frame in enumerate(frames):
+        extraction.write_dicom(tmp_path / f"dicom/{index}.dcm", frame, f"1.2.{index}")
+    bare, ours = extraction.one_image(tmp_path / "dicom", tmp_path / "png", frames)
+    assert min(bare, ours) > 0
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 2
+    assert extraction.whole(tmp_path / "dicom", tmp_path / "out", 0) > 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_loading() -> None:
+    assert "images/s" in loading.main()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("variant", training.CPU, ids=lambda variant: variant.label)
+def test_training(variant: training.Variant, tmp_path: Path) -> None:
+    make = training._ours if variant.fast else training._plain
+    batches = make(tmp_path, loading._write(tmp_path), 64, 2, 2, workers=0)
+    rate, memory, _ = training._train("resnet18", "cpu", batches, 0, variant)
+    assert rate > 0
+    assert memory == 0
+
+
+def test_evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"_READ": 5, "_IMAGES": 40, "_ANNOTATED": 30}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    cases = evaluation._write_cases(tmp_path, np.random.default_rng(0))
+    assert [case.label for case in cases] == [True, False, False, False, True]
+    rows = evaluation.main().splitlines()
+    assert len(rows) == 5
+    assert all(row.endswith((" s", " ms an image")) for row in rows)
