@@ -9,9 +9,8 @@ from pneumoseg.compare.configuration_rows import DATA, Row
 from pneumoseg.compare.experiments import Experiment
 from pneumoseg.compare.pairing import Leak, Pairing
 from pneumoseg.report.parts import count_of, listed, sentence
-
-# Below so many, a percentile bootstrap is known to be too narrow.
-_FEW_PATIENTS = 20
+from pneumoseg.shared.tables import unknown_patient
+from pneumoseg.stats.bootstrap import FEW
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,11 @@ def _patients(experiments: Sequence[Experiment], pairing: Pairing) -> Iterator[s
             "the experiments put images together into patients in different ways; images that any of them puts "
             "together were resampled together"
         )
-    cases = experiments[0].cases.loc[list(pairing.ids), "patient"]
-    alone = sum(patient == f"image {image}" for image, patient in cases.items())
+    first = experiments[0]
+    patients = first.cases.loc[list(pairing.ids), "patient"]
+    # A map's patients have such names too: who of them is unknown cannot be told.
+    mapped = first.setting("split.patient_map") not in ("", "null")
+    alone = 0 if mapped else sum(patient == unknown_patient(str(image)) for image, patient in patients.items())
     if alone:
         yield (
             f"{count_of(alone, 'image')} of {len(pairing.ids):,} have no patient id and count as patients of their "
@@ -138,7 +140,7 @@ def _few(pairing: Pairing) -> Iterator[str]:
     count = pairing.patients_of(pairing.positive)
     if not count:
         yield "no compared image has a pneumothorax: nothing can be said of finding or outlining one"
-    elif count < _FEW_PATIENTS:
+    elif count < FEW:
         yield (
             f"only {count_of(count, 'patient')} with pneumothorax: intervals are rough, and all but a large difference "
             "would be missed"

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from pneumoseg.compare.experiments import Experiment
 from pneumoseg.report.parts import count_of, listed
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.tables import unknown_patient
 
 _TEST: Final = "test"
 
@@ -181,5 +182,5 @@ def find_leaks(experiments: Sequence[Experiment], pairing: Pairing) -> list[Leak
 
 def _patients(folds: pd.DataFrame) -> pd.Series[str]:
     """Patient of each image by its id; an image without one is a patient of its own."""
-    names = folds["patient"].where(folds["patient"] != "", "image " + folds["image_id"])
+    names = folds["patient"].where(folds["patient"] != "", folds["image_id"].map(unknown_patient))
     return pd.Series(names.to_numpy(), index=folds["image_id"])

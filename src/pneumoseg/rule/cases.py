@@ -15,7 +15,7 @@ from pneumoseg.rule.decision import Map, Mask
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, PREDICTED, read_table
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, PREDICTED, read_table, unknown_patient
 
 _TEST = "test"
 
@@ -188,8 +188,7 @@ class Predictions:
             )
         return Case(
             image_id=image_id,
-            # Images without a patient id are many unknown patients, not one.
-            patient=about["patient"] or f"image {image_id}",
+            patient=about["patient"] or unknown_patient(image_id),
             fold=about["fold"],
             probability=float(row["probability"]),
             label=label,

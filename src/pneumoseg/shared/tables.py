@@ -66,6 +66,11 @@ PREDICTED: Columns = {"image_id": "text", "set": "text", "fold": "text", "probab
 _DTYPES = {"text": "str", "integer": "Int64", "number": "float64"}
 
 
+def unknown_patient(image_id: str) -> str:
+    """The patient of an image whose patient is not known: one of its own, so that unknown ones are many, not one."""
+    return f"image:{image_id}"
+
+
 def read_table(path: Path, columns: Columns) -> pd.DataFrame:
     """Read a CSV that has at least ``columns``; further columns come along as text.
 

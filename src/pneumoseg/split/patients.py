@@ -11,6 +11,7 @@ import pandas as pd
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes
+from pneumoseg.shared.tables import unknown_patient
 
 #: NIH ChestX-ray14 file names: eight digits of the patient, three of the follow-up.
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}(\.(png|jpg|jpeg|dcm))?", re.IGNORECASE)
@@ -43,7 +44,7 @@ def find_patients(annotated: pd.DataFrame, patient_map: Path | None) -> Patients
     if patient_map is None:
         pairs = zip(annotated["image_id"], annotated["patient_id"], strict=True)
         known = {str(image): str(patient) for image, patient in pairs if patient}
-        named = {image: known.get(image, f"image:{image}") for image in images}
+        named = {image: known.get(image, unknown_patient(image)) for image in images}
         return Patients(named, None, 0, len(images) - len(known))
     content, table = _read_map(patient_map)
     known = {image: table[image] for image in images if table.get(image)}
@@ -55,7 +56,7 @@ def find_patients(annotated: pd.DataFrame, patient_map: Path | None) -> Patients
     first: dict[str, str] = {}
     for image, patient in known.items():  # images are sorted, so the first one met is the first
         first.setdefault(patient, image)
-    named = {image: f"image:{first[known[image]] if image in known else image}" for image in images}
+    named = {image: unknown_patient(first[known[image]] if image in known else image) for image in images}
     return Patients(named, digest_bytes(content), len(table.keys() - set(images)), len(images) - len(known))
 
 

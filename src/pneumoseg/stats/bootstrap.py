@@ -19,6 +19,8 @@ Interval = tuple[float, float]
 
 UNKNOWN: Interval = (float("nan"), float("nan"))
 CONFIDENCE = 0.95
+#: Of fewer patients, or images, with pneumothorax a percentile bootstrap is known to be too narrow.
+FEW = 20
 # At a time: keeps (replicates, images) arrays small.
 _CHUNK = 128
 # An interval needs the figure to be defined in so many of the resamples.
