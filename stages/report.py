@@ -9,7 +9,7 @@ from pneumoseg.stage import run_stage
 
 def work(params: Params) -> None:
     """Write data/report from every earlier stage's files."""
-    from pneumoseg.report.building import build_report
+    from pneumoseg.report.report_folder import build_report
     from pneumoseg.track import record_report
 
     build_report(Layout(), params)

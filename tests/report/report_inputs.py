@@ -21,7 +21,7 @@ from pneumoseg.config.report import ReportParams
 from pneumoseg.config.tune import TuneParams
 from pneumoseg.drawing.plotting import new_figure, save
 from pneumoseg.evaluate.evaluating import evaluate
-from pneumoseg.report.building import build_report
+from pneumoseg.report.report_folder import build_report
 from pneumoseg.shared.files import write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, PREDICTED, REJECTED, write_table

@@ -12,8 +12,6 @@ from pneumoseg.report.overlays import (
     TRUTH_COLOUR,
     agreement,
     agreement_layer,
-    blend,
-    compose_overlay,
     display_image,
     display_mask,
     display_size,
@@ -116,32 +114,3 @@ def test_an_outline_encloses_a_light_tint():
 def test_an_outline_follows_the_border_of_the_image():
     layer = outline_layer(np.ones((30, 30), bool), TRUTH_COLOUR)
     assert (layer[0, :, 3] == 255).all()
-
-
-def test_blend_by_hand():
-    grey = np.array([[100]], np.uint8)
-    layer = np.array([[[200, 0, 0, 255]]], np.uint8)
-    assert blend(grey, layer, 0.5).tolist() == [[[150, 50, 50]]]
-    assert blend(grey, layer, 0.0).tolist() == [[[100, 100, 100]]]
-
-
-def test_compose_overlay_leaves_the_lung_untouched_outside_the_masks():
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    truth, predicted = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
-    truth[2:8, 2:8] = True
-    predicted[4:10, 4:10] = True
-    picture = compose_overlay(image, truth, predicted)
-    assert picture.shape == (16, 16, 3)
-    assert picture.dtype == np.uint8
-    outside = ~(truth | predicted)
-    assert (picture[outside] == image[outside][:, None]).all()
-    assert tuple(picture[2, 2]) == TRUTH_COLOUR
-    expected = np.rint(image[9, 9] * 0.5 + np.array(COLOURS[FALSE_POSITIVE]) * 0.5)
-    assert picture[9, 9].tolist() == expected.tolist()
-
-
-def test_compose_overlay_of_a_reduced_radiograph_has_the_wanted_size():
-    truth = np.zeros((64, 32), bool)
-    truth[10:30, 5:20] = True
-    picture = compose_overlay(np.full((32, 16), 90, np.uint8), truth, ~truth, size_px=48)
-    assert picture.shape == (48, 24, 3)

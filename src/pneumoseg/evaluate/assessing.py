@@ -22,12 +22,10 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.tables import Columns, write_table
-from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Ratio, Weighted
+from pneumoseg.stats.bootstrap import FEW, Estimate, PatientBootstrap, Ratio, Weighted
 from pneumoseg.stats.calibration import apply_temperature, calibration_error, fit_temperature, reliability_table
 from pneumoseg.stats.margins import Margin, margin_of
 
-# Below so many, a percentile bootstrap is known to be too narrow.
-_FEW_PATIENTS = 20
 _NOT_BETTER = ("worse", "not shown")
 
 
@@ -176,7 +174,7 @@ def _notes(rows: pd.DataFrame, result: TestResult, kind: str) -> tuple[Note, ...
         and f"every {kind} image is called negative" + (f": {DICE_ALL.name} is the all-empty score" * (not no_map)),
         "no_positives": not patients
         and f"no {kind} image has a pneumothorax: nothing can be said of how well one is found",
-        "few_patients": 0 < patients < _FEW_PATIENTS
+        "few_patients": 0 < patients < FEW
         and f"only {patients} {kind} patient{'s' * (patients > 1)} with pneumothorax: intervals are rough",
         "surface_left_out": without
         and f"surface distances leave out {without} of {masks} images, in which a mask is empty",

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pneumoseg.report.parts import Part, Table, count_of, facts, leaves, number, percent, sentence
+from pneumoseg.config.flat import leaves
+from pneumoseg.report.parts import Part, Table, count_of, facts, number, percent, sentence
 from pneumoseg.shared.files import read_object
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import REJECTED, Columns, read_table
@@ -52,7 +53,9 @@ def _extraction(extract: Mapping[str, Any]) -> Part:
     rows = [(f"refused: {name.replace('_', ' ')}", number(count)) for name, count in reasons.items()]
     rows += [(f"kept, marked: {name.replace('_', ' ')}", number(count)) for name, count in marks.items()]
     table = Table("Refusals and marks", ("", "files"), tuple(rows))
-    return Part("Extraction", tables=(facts("Extraction", leaves(plain)), table))
+    # The first dot alone parts two keys: the name of a transfer syntax may be a UID.
+    counts = ((key.replace("_", " ").replace(".", " · ", 1), number(value)) for key, value in leaves(plain))
+    return Part("Extraction", tables=(facts("Extraction", counts), table))
 
 
 def _annotations(masks: Mapping[str, Any]) -> Part:

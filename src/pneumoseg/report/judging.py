@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from pneumoseg.drawing.charts import Interval, interval_chart
 from pneumoseg.evaluate.metric import Metric, all_metrics
@@ -12,10 +12,7 @@ from pneumoseg.evaluate.result import Subgroup
 from pneumoseg.report.headline import against_plain, headline_metrics, short
 from pneumoseg.report.inputs import Inputs
 from pneumoseg.report.parts import Drawing, Part, Table, count_of, number, sentence, told
-from pneumoseg.stats.bootstrap import Estimate
-
-#: Fewer images than this with pneumothorax: the page and the card say that a subgroup tells little.
-FEW_IMAGES: Final = 20
+from pneumoseg.stats.bootstrap import FEW, Estimate
 
 
 def grouped_metrics() -> tuple[Metric, ...]:
@@ -59,7 +56,7 @@ def group_name(group: Subgroup) -> str:
 
 def small_groups(inputs: Inputs) -> tuple[str, ...]:
     """Subgroups that have too few positive images to say anything."""
-    return tuple(group_name(group) for group in inputs.test.subgroups if group.positives < FEW_IMAGES)
+    return tuple(group_name(group) for group in inputs.test.subgroups if group.positives < FEW)
 
 
 def _group_row(group: Subgroup, metric: Metric) -> Interval:
@@ -76,7 +73,7 @@ def _subgroup_notes(inputs: Inputs) -> tuple[str, ...]:
     small = small_groups(inputs)
     if small:
         notes.append(
-            f"{len(small)} of {len(groups)} groups have fewer than {FEW_IMAGES} images with pneumothorax: their "
+            f"{len(small)} of {len(groups)} groups have fewer than {FEW} images with pneumothorax: their "
             "figures are examples, not findings."
         )
     test = inputs.test.size_test

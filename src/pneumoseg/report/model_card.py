@@ -11,8 +11,9 @@ from pneumoseg.report.ensemble_notes import ensemble_points
 from pneumoseg.report.external_sets import card_limit, card_points, shown_metrics
 from pneumoseg.report.headline import judge
 from pneumoseg.report.inputs import Inputs
-from pneumoseg.report.judging import FEW_IMAGES, small_groups
+from pneumoseg.report.judging import small_groups
 from pneumoseg.report.parts import Part, count_of, listed, number, percent, sentence, told
+from pneumoseg.stats.bootstrap import FEW
 
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
 
@@ -138,7 +139,7 @@ def _limits(inputs: Inputs) -> Iterable[str]:
     small = small_groups(inputs)
     if small:
         groups = "every subgroup" if len(small) == len(test.subgroups) else f"these subgroups: {listed(small)}"
-        yield f"Fewer than {FEW_IMAGES} images with pneumothorax, so nothing can be concluded, in {groups}."
+        yield f"Fewer than {FEW} images with pneumothorax, so nothing can be concluded, in {groups}."
     tested = inputs.metadata[inputs.metadata["image_id"].isin(inputs.cases["image_id"])]
     recorded = {
         "sex": tested["sex"].ne(""),

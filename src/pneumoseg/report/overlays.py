@@ -128,54 +128,6 @@ def outline_layer(mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> NDAr
     return layer
 
 
-def compose_overlay(
-    image: NDArray[Any],
-    truth: NDArray[np.bool_],
-    predicted: NDArray[np.bool_],
-    size_px: int | None = None,
-    opacity: float = 0.5,
-) -> NDArray[np.uint8]:
-    """One picture of radiograph, agreement colours and the outline of the truth, for places without layers.
-
-    Args:
-        image: (H', W') uint8 or uint16, full range; brought to the size of the masks.
-        truth: (H, W) bool.
-        predicted: (H, W) bool.
-        size_px: longer side of the picture; None keeps that of the masks.
-        opacity: of the colours, 0 to 1.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-
-    Raises:
-        DataError: the masks differ in size, or the radiograph is not grey.
-    """
-    size = display_size(truth.shape, size_px or max(truth.shape))
-    classes = agreement(truth, predicted)  # refuses masks of different sizes
-    shown_truth = display_mask(truth, size)
-    if size != truth.shape:
-        classes = agreement(shown_truth, display_mask(predicted, size))
-    picture = blend(display_image(image, size), agreement_layer(classes), opacity)
-    picture[_outline(shown_truth)] = TRUTH_COLOUR
-    return picture
-
-
-def blend(grey: NDArray[np.uint8], layer: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
-    """Lay a transparent picture over a grey one.
-
-    Args:
-        grey: (H, W) uint8.
-        layer: (H, W, 4) uint8 RGBA.
-        opacity: factor on the layer's alpha, 0 to 1.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    alpha = layer[..., 3:].astype(np.float64) / 255.0 * opacity
-    mixed = grey[..., None] * (1.0 - alpha) + layer[..., :3] * alpha
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-
-
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The inner rim of a mask, (H, W) bool; about 1/200 of the longer side wide."""
     width = max(1, round(max(mask.shape) / 200))

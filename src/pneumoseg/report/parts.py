@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
@@ -106,17 +105,3 @@ def listed(names: Sequence[str]) -> str:
 def sentence(text: str) -> str:
     """Text with a capital at its beginning and a full stop at its end."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Every value of nested JSON as (name, text), in order: for figures without a place of their own."""
-    found: list[tuple[str, str]] = []
-    for key, value in content.items():
-        name = f"{prefix}{str(key).replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            found += leaves(value, f"{name} · ")
-        elif isinstance(value, list):
-            found.append((name, ", ".join(number(item) for item in value) or "—"))
-        else:
-            found.append((name, number(value)))
-    return found

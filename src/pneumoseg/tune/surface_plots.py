@@ -16,7 +16,7 @@ from pneumoseg.rule.decision import DecisionRule, Level, level_of, reaches_area
 from pneumoseg.rule.dice import dice
 from pneumoseg.rule.level_counts import LevelCounts
 from pneumoseg.shared.tables import write_table
-from pneumoseg.tune.image_calls import ImageCalls, rule_at
+from pneumoseg.tune.probability_rule import ImageCalls, rule_at
 
 
 def write_mask_surfaces(

@@ -20,9 +20,9 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import METADATA, read_table
-from pneumoseg.stats.bootstrap import PatientBootstrap
+from pneumoseg.stats.bootstrap import FEW, PatientBootstrap
 from pneumoseg.stats.margins import margin_of
-from pneumoseg.tune.image_calls import CallSearch, ImageCalls
+from pneumoseg.tune.probability_rule import CallSearch, ImageCalls
 from pneumoseg.tune.search import Family, Search, families
 from pneumoseg.tune.selection import Choice, choose, objective, patient_groups, search_family
 from pneumoseg.tune.surface_plots import write_call_surface, write_mask_surfaces
@@ -186,7 +186,7 @@ def _warnings(rows: pd.DataFrame, patients: NDArray[np.int64], reason: str, mask
         )
     elif rows["called"].all() and not rows["pneumothorax"].all():
         found.append("the rule calls every validation image positive: its specificity is 0")
-    if 0 < positives < 20:
+    if 0 < positives < FEW:
         found.append(f"only {positives} validation patients with pneumothorax: the choice rests on few masks")
     if mask_unknown:
         found.append(f"{mask_unknown} validation images are left out: it is not known where their pneumothorax is")
