@@ -136,7 +136,7 @@ def labelled(doors: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
         "data.annotations": "in/labels.csv",
         "model.architecture": "bright",
         "model.decoder_channels": None,
-        "train.selection_metric": "auc",
+        "train.selection_metric": "auto",
         "train.lr": 0.01,
         "train.loss.image.bce": 1.0,
         "train.phases.0.epochs": 6,
