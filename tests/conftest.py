@@ -33,13 +33,13 @@ MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the reproduced project runs DVC; those who only read it stay on the worker that makes it."""
+    """Who needs the reproduced project runs DVC: first of all, and unless it is long on the worker that makes it."""
     for item in items:
-        needed = getattr(item, "fixturenames", ())
-        if "reproduced" in needed:
+        if "reproduced" in getattr(item, "fixturenames", ()):
             item.add_marker("pipeline")
-            if "project" not in needed and not item.get_closest_marker("xdist_group"):
+            if not item.get_closest_marker("long") and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group("reproduced"))
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
 
 
 @pytest.fixture(scope="session")
