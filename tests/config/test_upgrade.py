@@ -110,8 +110,8 @@ def test_what_a_file_knows_and_lacks_item_by_item():
     whole = {"a": 1, "b": [{"c": 1, "d": {"e": 2}}, {"c": 3, "d": {"e": 4, "f": 5}}], "g": [1, 2]}
     content = {"b": [{"c": 9}, {"c": 9, "d": {"f": 9}}], "g": [3]}
     assert lacking(content, whole) == {"a": 1, "b": {0: {"d": {"e": 2}}, 1: {"d": {"e": 4}}}}
-    assert known(whole, content) == {"b": [{"c": 1}, {"c": 3, "d": {"f": 5}}], "g": [1, 2]}
-    assert known(whole, {"b": [{"c": 9}]}) == {"b": whole["b"]}  # another number of items: a value as it is
+    assert known(whole, content, whole) == {"b": [{"c": 1}, {"c": 3, "d": {"f": 5}}], "g": [1, 2]}
+    assert known(whole, {"b": [{"c": 9}]}, whole) == {"b": whole["b"]}  # another number of items: a value as it is
     filled = complete(content, whole)
     assert filled == {"a": 1, "b": [{"c": 9, "d": {"e": 2}}, {"c": 9, "d": {"e": 4, "f": 9}}], "g": [3]}
     assert lacking(filled, whole) == {}

@@ -52,14 +52,19 @@ def lacking(content: Mapping[Any, Any], whole: Mapping[Any, Any]) -> dict[Any, A
     return found
 
 
-def known(values: Mapping[Any, Any], content: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The values of those keys that ``content`` has too, nested as in ``lacking``."""
+def known(values: Mapping[Any, Any], content: Mapping[Any, Any], whole: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The values without the keys that ``whole`` has and ``content`` lacks, nested as in ``lacking``.
+
+    ``values`` are those of ``whole`` in any form: where the two differ in keys (a step of an augmentation, written
+    short), a value stays as it is.
+    """
     found: dict[Any, Any] = {}
     for key, value in values.items():
-        if key in content:
-            pair = both(value, content[key])
-            below = value if pair is None else known(*pair)
-            found[key] = list(below.values()) if isinstance(value, list) and pair is not None else below
+        if key in whole and key not in content:
+            continue
+        pair, inner = both(content.get(key), whole.get(key)), both(value, whole.get(key))
+        below = value if pair is None or inner is None else known(inner[0], *pair)
+        found[key] = list(below.values()) if isinstance(value, list) and below is not value else below
     return found
 
 

@@ -88,7 +88,7 @@ def _rebuild(store: Store, root: Path, current: Params, revision: Revision | Non
     with tempfile.TemporaryDirectory(prefix="pneumoseg-track-") as name:
         params, stages, content = _read(snapshot, Path(name), current)
         configuration = Configuration.of(Path(name), params, _tags(root, revision))
-        before = config_key(Path(name), known(params.model_dump(mode="json"), content))
+        before = config_key(Path(name), known(params.model_dump(mode="json"), content, params.written()))
         if find_row(store, before) is not None:  # made when the keys that its params.yaml lacks did not exist
             configuration = replace(configuration, key=before)
         _Rebuilding(store, snapshot, stages, configuration, outcome).record()
