@@ -502,6 +502,7 @@ def test_an_extraction_in_a_shells_background_goes_on(tmp_path, many):
     assert len(read_table(tmp_path / "out/data/metadata.csv", METADATA)) == 32
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_dask_cluster_gives_the_same(tmp_path):

@@ -78,6 +78,7 @@ def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
         assert rows[lr].data.tags["dvc.exp_name"]
 
 
+@pytest.mark.long
 def test_one_parameter_runs_its_stages_alone_and_makes_its_own_row_from_the_reused_training(project: Project):
     before = {row.info.run_id for row in project.rows()}
     told = project.dvc("exp", "run", "-S", "evaluate.seed=7").stdout
@@ -88,6 +89,7 @@ def test_one_parameter_runs_its_stages_alone_and_makes_its_own_row_from_the_reus
     assert row.data.tags["train_key.fold0"] == key
 
 
+@pytest.mark.long
 def test_a_deleted_store_comes_back_from_files(project: Project):
     (before,) = project.rows()
     for path in project.root.glob("mlflow.db*"):

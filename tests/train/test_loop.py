@@ -179,6 +179,7 @@ def test_activation_checkpointing_learns_the_same(unbroken: TrainedFold, disks: 
     assert lean.history[-1]["val_loss"] == pytest.approx(unbroken.history[-1]["val_loss"], rel=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 def test_a_compiled_network_learns_the_same(
     unbroken: TrainedFold, disks: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

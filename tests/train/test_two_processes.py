@@ -93,6 +93,7 @@ def half(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_halves_equal_the_whole(tmp_path):
     mp.spawn(half, (str(tmp_path),), nprocs=2)
