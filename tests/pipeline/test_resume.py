@@ -1,10 +1,7 @@
 """A training killed at any moment goes on and ends with the weights of an unbroken one."""
 
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,42 +11,41 @@ pytestmark = [pytest.mark.pipeline]
 
 EPOCHS = 4
 
+#: Runs the stage, and ends its process with SIGKILL when the second epoch was told or when the third has begun.
+KILLED = """
+import os, runpy, signal, sys
+from pneumoseg.train import loop, stepping
 
-def start_training(project: Project) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "stages/train.py", "--fold", "0"],
-        cwd=project.root,
-        env=os.environ | {"PYTHONPATH": "src"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+told, within = [], sys.argv.pop(1) == "within"
+log_epoch, prepared = loop.log_epoch, stepping.Stepper.prepared
 
+def log_then_die(*arguments):
+    log_epoch(*arguments)
+    told.append(1)
+    if len(told) == 2 and not within:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def kill_after_epoch(project: Project, epochs: int, wait_seconds: float) -> None:
-    """Kill the training with SIGKILL some time after its nth epoch was told."""
-    process = start_training(project)
-    assert process.stderr is not None
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if line.startswith(f"epoch {epochs:3d}"):
-            break
-    else:
-        pytest.fail("training ended before it could be killed:\n" + "".join(seen))
-    time.sleep(wait_seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+def prepare_or_die(self, *arguments):
+    if len(told) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return prepared(self, *arguments)
+
+loop.log_epoch, stepping.Stepper.prepared = log_then_die, prepare_or_die
+runpy.run_path("stages/train.py", run_name="__main__")
+"""
 
 
-@pytest.mark.parametrize(
-    "wait_seconds", [pytest.param(0.0, marks=pytest.mark.long), 0.3], ids=["at the end of an epoch", "within an epoch"]
-)
-def test_kill_and_resume_end_in_the_same_weights(project: Project, wait_seconds: float):
+def kill_training(project: Project, when: str) -> None:
+    result = project.run(sys.executable, "-c", KILLED, when, "--fold", "0", check=False, PYTHONPATH="src")
+    assert result.returncode == -signal.SIGKILL, result.stderr
+
+
+@pytest.mark.parametrize("when", [pytest.param("told", marks=pytest.mark.long), "within"])
+def test_kill_and_resume_end_in_the_same_weights(project: Project, when: str):
     project.set_params({"train.phases.0.epochs": EPOCHS, "tracking.enabled": False})
     unbroken = project.copy(project.root.parent / "unbroken")
     assert unbroken.stage("train", "--fold", "0")[0] == 0
-    kill_after_epoch(project, 2, wait_seconds)
+    kill_training(project, when)
     assert list((project.root / ".resume").rglob("state.pt"))
     code, told = project.stage("train", "--fold", "0")
     assert code == 0
