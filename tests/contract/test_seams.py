@@ -12,7 +12,6 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from pneumoseg.radiographs.image_file import Known
 from pneumoseg.shared.files import write_png
 from pneumoseg.shared.registry import FAMILIES, LOSSES, METRICS, SOURCES
 from pneumoseg.shared.tables import ANNOTATIONS, read_table
-from pneumoseg.sources.source import Item
+from pneumoseg.sources.source import DataSet, Item
 from pneumoseg.sources.truth import LABEL_ONLY, NEGATIVE, Truths
 from tests.pipeline.project import TINY, Project, make_project
 
@@ -47,11 +46,12 @@ IMAGES = 60
 class LabelledFolder:
     """<patient>_<n>.png and a table image,label."""
 
-    def images(self, root: Path, annotations: Path) -> list[Item]:
-        return [Item(path, Known(path.stem, path.stem.split("_")[0], view="PA")) for path in sorted(root.glob("*.png"))]
+    def images(self, data: DataSet) -> list[Item]:
+        files = sorted(data.root.glob("*.png"))
+        return [Item(path, Known(path.stem, path.stem.split("_")[0], view="PA")) for path in files]
 
-    def truth(self, annotations: Path, sizes: Any, params: Any) -> Truths:
-        rows = list(csv.DictReader(annotations.read_text().splitlines()))
+    def truth(self, data: DataSet, sizes: Any, params: Any) -> Truths:
+        rows = list(csv.DictReader(data.annotations.read_text().splitlines()))
         truths = {row["image"]: LABEL_ONLY if row["label"] == "1" else NEGATIVE for row in rows}
         return Truths(truths, [row["image"] for row in rows])
 

@@ -28,13 +28,13 @@ COUNT = 32
 class Labels:
     """<patient>_<n>.png, and rows of name and label: 0, 1 (no mask), box (the left upper quarter); else damaged."""
 
-    def images(self, root, annotations):
-        files = sorted(root.glob("*.png"))
+    def images(self, data):
+        files = sorted(data.root.glob("*.png"))
         return [Item(path, Known(path.stem, path.stem.split("_")[0], view="PA")) for path in files]
 
-    def truth(self, annotations, sizes, params):
+    def truth(self, data, sizes, params):
         truths, names, rejected = {}, [], []
-        for line, (name, label) in enumerate(csv.reader(annotations.read_text().splitlines()), 1):
+        for line, (name, label) in enumerate(csv.reader(data.annotations.read_text().splitlines()), 1):
             names.append(name)
             if label == "box":
                 mask = np.zeros(sizes[name], bool)

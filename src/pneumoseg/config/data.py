@@ -1,7 +1,7 @@
 """Section data: where the radiographs and their annotations are."""
 
 import posixpath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -35,6 +35,17 @@ def _is_source(name: str) -> str:
     return name
 
 
+class LabelParams(Section):
+    """What a label that says neither yes nor no counts as; ``ignore``: the image is not annotated."""
+
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
+    blank: Literal["ignore", "negative"] = "ignore"
+
+
+#: What a column of a table can hold, for data.columns.
+Role = Literal["image", "label", "rle", "mask", "patient", "study", "view", "sex", "age"]
+
+
 class DataParams(Section):
     """Of the main set or an external one. Paths are absolute, or relative to the folder of params.yaml.
 
@@ -44,3 +55,5 @@ class DataParams(Section):
     format: Annotated[str, AfterValidator(_is_source)] = "siim"
     root: Annotated[str, Field(min_length=1), AfterValidator(_holds_input_only)]
     annotations: str = Field(min_length=1)
+    labels: LabelParams = LabelParams()
+    columns: dict[Role, Annotated[str, Field(min_length=1)]] = Field({})

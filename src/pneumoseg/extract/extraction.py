@@ -23,7 +23,7 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
 from pneumoseg.sources.candidates import count_passed_over
-from pneumoseg.sources.source import source_of
+from pneumoseg.sources.source import DataSet, source_of
 
 _LOGGER = logging.getLogger(__name__)
 _NAMES_SHOWN = 10  # of the files of one flag, in the log
@@ -44,10 +44,10 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     """
     key = hash_key()
     root = layout.root / data.root
-    # Absolute, because the workers of a cluster have folders of their own.
-    items = source_of(data).images(root.absolute(), (layout.root / data.annotations).absolute())
+    data_set = DataSet.of(layout, data)
+    items = source_of(data).images(data_set)
     check_scheduler(params.scheduler)  # before anything is deleted
-    job = Job(root.absolute(), fresh_dir(layout.images).absolute(), params, key)
+    job = Job(data_set.root, fresh_dir(layout.images).absolute(), params, key)
     work, lost = partial(extract_one, job), partial(crashed, job)
     # Never in this process: a codec that crashes on a damaged frame would end the stage.
     workers = 1 if workers == 0 else workers
@@ -60,7 +60,7 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
     write_table(layout.rejected, pd.DataFrame(sorted(reasons), columns=list(REJECTED)), REJECTED)
     files = [item.file for item in items if isinstance(item.file, Path)]
-    passed_over = count_passed_over(root.absolute(), files) if files else {}  # of an archive, nothing is
+    passed_over = count_passed_over(data_set.root, files) if files else {}  # of an archive, nothing is
     write_json(layout.extract_counts, {**_count(kept, refused, key), "passed_over": passed_over})
     if passed_over:
         told = ", ".join(f"{suffix} {count}" for suffix, count in passed_over.items())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumoseg.sources.truth import Truth, Truths
+from pneumoseg.sources.truth import BLANK, UNCERTAIN, Truth, Truths
 
 
 def summarise(truths: Truths, annotations: pd.DataFrame, phantom_images: int) -> dict[str, Any]:
@@ -22,7 +22,8 @@ def summarise(truths: Truths, annotations: pd.DataFrame, phantom_images: int) ->
 
     Returns:
         ``table`` (all images that the source names), ``matched`` (those that are in metadata.csv), and what did not
-        meet. Areas and components are those of known masks; ``label_only`` counts positives without one.
+        meet or counts as no annotation: ``uncertain``, ``blank`` (see data.labels) and ``lateral`` images. Areas and
+        components are those of known masks; ``label_only`` counts positives without one.
     """
     known = set(annotations["image_id"])
     status = annotations["status"]
@@ -40,6 +41,8 @@ def summarise(truths: Truths, annotations: pd.DataFrame, phantom_images: int) ->
         "images_without_row": int((status == "unannotated").sum()),
         "table_images_without_image": len(truths.images) - len(matched),
         "rows_without_image": sum(bool(image_id) and image_id not in known for image_id in truths.rows),
+        **{f"{name}_images": int((status == name).sum()) for name in (UNCERTAIN, BLANK, "lateral")},
+        "grey_masks": truths.grey_masks,
         "rejected_rows": len(truths.rejected),
         "rejected_images": int((status == "rejected").sum()),
         "repeated_rows": truths.repeated_rows,

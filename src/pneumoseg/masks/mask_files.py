@@ -20,14 +20,18 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
-from pneumoseg.sources.source import source_of
+from pneumoseg.sources.source import DataSet, source_of
 from pneumoseg.sources.truth import Size, Truth, Truths
 
 #: data/rejected_annotations.csv; image_id is empty where the table's text is no id.
 REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
 
-#: Beside tables.ANNOTATIONS: positive, negative, unannotated (no row in the table) or rejected (a row is doubtful).
+#: Beside tables.ANNOTATIONS: positive, negative, or why an image is not annotated: unannotated (no row in the table),
+#: rejected (a row is doubtful), uncertain, blank (see data.labels) or lateral (see below).
 STATUS = "status"
+#: Views from the side (DICOM's View Position, and the word). Where a label is the study's, it is what the report says,
+#: not what such an image shows; masks are drawn on frontal images.
+LATERALS = ("LATERAL", "LL", "RL")
 
 _BOX = ("row_min", "column_min", "row_max", "column_max")
 
@@ -35,9 +39,10 @@ _BOX = ("row_min", "column_min", "row_max", "column_max")
 def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: int | None) -> None:
     """Decode and merge all annotations of the images in metadata.csv.
 
-    An image is annotated only if each of its rows can be used: with a damaged row, or with ``-1`` beside a mask, its
-    truth is not known, so it is neither negative nor partly positive and counts as rejected. All rows of such an image
-    are in rejected_annotations. The result is the same for any number of workers.
+    An image from the side is not annotated, whatever its rows say. Another is only if each of its rows can be used:
+    with a damaged row, or with ``-1`` beside a mask, its truth is not known, so it is neither negative nor partly
+    positive and counts as rejected. All rows of such an image are in rejected_annotations. The result is the same for
+    any number of workers.
 
     Args:
         layout: metadata gives each image's size; masks (emptied first: a PNG (H, W) uint8 0/255 for each positive
@@ -53,7 +58,7 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
     metadata = read_table(layout.metadata, METADATA)
     sizes = _image_sizes(metadata, layout.metadata)
     annotations = layout.root / data.annotations
-    truths = source_of(data).truth(annotations, sizes, params)
+    truths = source_of(data).truth(DataSet.of(layout, data), sizes, params)
     # First of all, so that it can be looked into when the checks below end the stage.
     rejected = pd.DataFrame(truths.rejected, columns=list(REJECTED_ROWS))
     write_table(layout.rejected_annotations, rejected, REJECTED_ROWS)
@@ -61,9 +66,11 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
     _check_rejected(truths, params.max_rejected_fraction, annotations, layout.rejected_annotations)
 
     fresh_dir(layout.masks)
+    views = metadata.set_index("image_id")["view_position"]
 
     def describe(image_id: str) -> dict[str, Any]:
-        return _describe(image_id, truths.images.get(image_id), sizes[image_id], layout.masks)
+        status = _status(image_id, truths, views[image_id])
+        return _describe(image_id, status, truths.images.get(image_id), sizes[image_id], layout.masks)
 
     frame = pd.DataFrame(map_threads(describe, sorted(sizes), workers, "masks"))
     write_table(layout.annotations, frame, ANNOTATIONS)
@@ -86,8 +93,8 @@ def _image_sizes(metadata: pd.DataFrame, path: Path) -> dict[str, Size]:
 
 def _check_match(truths: Truths, sizes: Mapping[str, Size], annotations: Path, metadata: Path) -> None:
     named = set(truths.rows) - {""}
-    if named.intersection(sizes):
-        return
+    if named.intersection(sizes) or not truths.rows:
+        return  # without any row every image is only predicted
     if not named:
         raise DataError(f"{annotations}: no row names an image; {len(truths.rejected)} rows were rejected")
     raise DataError(
@@ -107,16 +114,26 @@ def _check_rejected(truths: Truths, limit: float, annotations: Path, rejected: P
         )
 
 
-def _describe(image_id: str, truth: Truth | None, size: Size, masks_dir: Path) -> dict[str, Any]:
+def _status(image_id: str, truths: Truths, view: str) -> str:
+    truth = truths.images.get(image_id)
+    if truth is None:
+        return truths.undecided.get(image_id, "unannotated")
+    if truth.rejected:
+        return "rejected"
+    if view in LATERALS:
+        return "lateral"
+    return "positive" if truth.positive else "negative"
+
+
+def _describe(image_id: str, status: str, truth: Truth | None, size: Size, masks_dir: Path) -> dict[str, Any]:
     """Give an image's row of annotations.csv, and write its mask if it has one."""
-    row: dict[str, Any] = dict.fromkeys(ANNOTATIONS) | {"image_id": image_id, "mask_sha256": ""}
-    if truth is None or truth.rejected:
-        status = "unannotated" if truth is None else "rejected"
-        return row | {"annotated": 0, "rle_count": 0, STATUS: status}
+    row: dict[str, Any] = dict.fromkeys(ANNOTATIONS) | {"image_id": image_id, "mask_sha256": "", STATUS: status}
+    if truth is None or status not in ("positive", "negative"):
+        return row | {"annotated": 0, "rle_count": 0}
     row |= {"annotated": 1, "mask_known": int(truth.runs is not None), "rle_count": truth.rle_count}
     if not truth.positive:
-        return row | {"pneumothorax": 0, "components": 0, "area_px": 0, "area_fraction": 0.0, STATUS: "negative"}
-    row |= {"pneumothorax": 1, STATUS: "positive"}
+        return row | {"pneumothorax": 0, "components": 0, "area_px": 0, "area_fraction": 0.0}
+    row |= {"pneumothorax": 1}
     if truth.runs is None:
         return row
     mask = draw_runs(truth.runs, *size)

@@ -62,6 +62,10 @@ def _annotations(masks: Mapping[str, Any]) -> Part:
     counts = (
         ("images", "images"),
         ("images_without_row", "images without a row: not annotated, never negatives"),
+        ("uncertain_images", "images whose label is uncertain: treated as not annotated"),
+        ("blank_images", "images whose label is blank: treated as not annotated"),
+        ("lateral_images", "images from the side: treated as not annotated"),
+        ("grey_masks", "mask files with grey values, cut at half"),
         ("rejected_images", "images whose annotation is doubtful: treated as not annotated"),
         ("table_images_without_image", "annotated images that are not among the files"),
         ("rejected_rows", "refused rows"),

@@ -14,6 +14,7 @@ from typing import Protocol
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.radiographs.image_file import NOTHING, Known
+from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import SOURCES
 from pneumoseg.sources.truth import Size, Truths
 
@@ -34,26 +35,43 @@ class Item:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class DataSet:
+    """Where a data set lies, and how it is to be understood.
+
+    Attributes:
+        root: data.root; absolute, because the workers of a cluster have folders of their own.
+        annotations: data.annotations, a table or a folder of tables; layouts whose tables lie beside the images take
+            data.root itself.
+        params: section data, or a set of evaluate.external.
+    """
+
+    root: Path
+    annotations: Path
+    params: DataParams
+
+    @classmethod
+    def of(cls, layout: Layout, params: DataParams) -> DataSet:
+        """With paths below the folder of params.yaml, unless they are absolute."""
+        return cls((layout.root / params.root).absolute(), (layout.root / params.annotations).absolute(), params)
+
+
 class Source(Protocol):
     """A published layout of images and annotations."""
 
-    def images(self, root: Path, annotations: Path) -> Sequence[Item]:
+    def images(self, data: DataSet) -> Sequence[Item]:
         """Every file that may be a radiograph, always in the same order; a file that is none is refused later.
-
-        Args:
-            root: data.root.
-            annotations: data.annotations, for layouts whose table says who is shown.
 
         Raises:
             DataError: there is none; the message names data.root.
         """
         ...
 
-    def truth(self, annotations: Path, sizes: Mapping[str, Size], params: MasksParams) -> Truths:
+    def truth(self, data: DataSet, sizes: Mapping[str, Size], params: MasksParams) -> Truths:
         """What is known of the images.
 
         Args:
-            annotations: data.annotations, a table or a folder.
+            data: the same as for ``images``.
             sizes: of each image that was extracted; a mask must fit into it.
             params: section masks.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,8 @@ NEGATIVE = Truth(positive=False, runs=_NO_RUNS)
 LABEL_ONLY = Truth(positive=True, runs=None)
 REJECTED = Truth(positive=False, runs=_NO_RUNS, rejected=True)
 
+UNCERTAIN, BLANK = "uncertain", "blank"
+
 
 @dataclass(frozen=True)
 class Truths:
@@ -68,9 +70,13 @@ class Truths:
         rows: the image id of each of their rows; empty where it is no id.
         rejected: rows that cannot be used.
         repeated_rows: rows that say the same as another.
+        undecided: of each image whose label says neither yes nor no, and counts as no annotation: UNCERTAIN or BLANK.
+        grey_masks: mask files with values beside the lowest and the highest, cut at half.
     """
 
     images: Mapping[str, Truth]
     rows: Sequence[str]
     rejected: Sequence[RejectedRow] = ()
     repeated_rows: int = 0
+    undecided: Mapping[str, str] = field(default_factory=dict)
+    grey_masks: int = 0
