@@ -120,9 +120,11 @@ def test_data_that_differ_are_a_grave_caution() -> None:
 def test_phantoms_few_patients_and_unknown_patients() -> None:
     nameless = small("main", "ab", patients={"a": "image:a"})
     said = [text for text, _ in texts(nameless, small("b4", "ab", patients={"a": "image:a"}))]
-    assert "1 image of 2 have no patient id" in " ".join(said)
+    assert "1 image of 2 have no known patient" in " ".join(said)
     mapped = replace(nameless, settings={"split.patient_map": '"patients.csv"'})
-    assert not any("no patient id" in text for text, _ in texts(mapped, small("b4", "ab", patients={"a": "image:a"})))
+    assert not any(
+        "no known patient" in text for text, _ in texts(mapped, small("b4", "ab", patients={"a": "image:a"}))
+    )
     assert "Only 2 patients with pneumothorax: intervals are rough" in " ".join(said)
     empty = [small(name, "ab", {"a": 0, "b": 0}) for name in ("main", "b4")]
     assert any("no compared image has a pneumothorax" in text.lower() for text, _ in texts(*empty))

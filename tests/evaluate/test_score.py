@@ -183,3 +183,16 @@ def test_all_real_annotations_against_themselves(
     found = json.loads(capsys.readouterr().out)
     assert found["dice_all"] == found["all_empty"] == pytest.approx(9378 / 12047, abs=1e-6)
     assert found["dice_pos"] == 0
+
+
+def test_empty_cells_are_negative_only_when_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    truth = table(tmp_path / "t.csv", {"a": "-1", "b": "0 4"})
+    submission = table(tmp_path / "s.csv", {"a": "", "b": "0 4"})
+    assert run(truth, submission) == 1
+    assert "s.csv: line 2: no EncodedPixels" in caplog.text
+    assert run(truth, submission, "--json", "--empty-cells", "negative") == 0
+    assert json.loads(capsys.readouterr().out)["dice_all"] == 1.0
+    (tmp_path / "s.csv").write_text("ImageId,EncodedPixels\na\nb,0 4\n")  # a line that was cut is no empty cell
+    assert run(truth, submission, "--empty-cells", "negative") == 1

@@ -245,3 +245,34 @@ def test_the_constants_of_the_real_table(real, run):
     assert result.metrics["images_without_row"] == 1
     assert result.metrics["table_images_without_image"] == 12_047 - 23
     assert result.metrics["rejected_rows"] == 0
+
+
+def test_ids_in_another_spelling_are_matched_and_told(run, caplog):
+    result = run("p.dcm, 0 3\nP.dcm, 5 1\nN.dcm, -1\nq, 0 1\nq.dcm, 3 1\n", {"p": (4, 3), "n": (4, 3), "q": (4, 3)})
+    # p.dcm and P.dcm differ in case: P may be another image.
+    assert result.cases["annotated"].to_dict() == {"n": "1", "p": "1", "q": "1"}
+    assert result.cases.loc["p", "area_px"] == "3"
+    assert result.cases.loc["q", ["area_px", "rle_count"]].tolist() == ["2", "2"]
+    assert result.metrics["ids_in_another_spelling"] == 3
+    told, lost = [record.getMessage() for record in caplog.records if "rle.csv" in record.getMessage()]
+    assert "3 ids are taken for those of images in another spelling" in told
+    assert "only 3 of its 4 images are among the 3 that were extracted, not P.dcm:" in lost
+
+
+def test_a_match_that_is_only_partly_right_is_told(run, caplog):
+    sizes = {f"i{number:02}": (4, 3) for number in range(19)}
+    rows = "".join(f"{name}, -1\n" for name in [*sizes, "away"])
+    run(rows, sizes)
+    assert not caplog.records  # 95 %
+    run(rows + "far, -1\n", sizes)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "only 19 of its 21 images" in told
+    assert "not away nor far" in told
+
+
+def test_half_of_a_table_with_suffixes(run, faults):
+    lines = (faults / "11-tables/half_dcm_suffix.csv").read_text().splitlines()[1:]
+    ids = {line.split(",")[0].removesuffix(".dcm") for line in lines}
+    result = run("\n".join(lines) + "\n", dict.fromkeys(ids, (1024, 1024)))
+    assert set(result.cases["annotated"]) == {"1"}
+    assert result.metrics["table_images_without_image"] == 0

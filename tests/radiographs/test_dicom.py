@@ -249,6 +249,7 @@ def test_rows_and_columns_are_the_files_whatever_the_size_of_the_png(tmp_path):
         ),
         ({"PatientID": ""}, "patient_id_missing", "patient_id", ""),
         ({"PatientID": None}, "patient_id_missing", "patient_id", ""),
+        ({"PatientID": "ANONYMOUS"}, "patient_id_placeholder", "patient_id", ""),
         ({"ViewPosition": "POSTERO-ANTERIOR"}, "code_unusable", "view_position", ""),
         ({"PatientSex": "MALE"}, "code_unusable", "sex", ""),
         ({"BurnedInAnnotation": "YES"}, "burned_in_annotation", "phantom", 0),

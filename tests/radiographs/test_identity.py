@@ -93,3 +93,32 @@ def test_what_is_no_code(text):
 
 def test_sexes():
     assert [identity.sex(text) for text in ("M", " f", "O", "", "male")] == ["M", "F", "O", "", None]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "ANONYMOUS",
+        "anon",
+        "None",
+        "unknown",
+        "NA",
+        "N/A",
+        "0",
+        "000000",
+        "xxxx",
+        " Anonymous^Patient ",
+        "-",
+        "?",
+        "Anónimo",
+    ],
+)
+def test_words_for_nobody(word):
+    assert identity.is_placeholder(word)
+
+
+@pytest.mark.parametrize(
+    "number", ["P1", "ANON0017", "10", "00000010", "NN", "Nana", "Patient 3", "X1", "unk-5", "123456"]
+)
+def test_numbers_and_pseudonyms_are_somebodys(number):
+    assert not identity.is_placeholder(number)

@@ -120,8 +120,62 @@ def test_patient_map(tmp_path):
     assert len(metrics["patient_map_sha256"]) == 32
     assert metrics["patient_map_rows_unused"] == 3  # header, img.30, other
     assert metrics["images_without_patient"] == 1
-    assert metrics["warnings"] == ["annotated images without a known patient: 1; each counts as a patient of its own"]
+    (warning,) = metrics["warnings"]
+    assert warning.startswith("annotated images without a known patient: 1 of 30;")
+    assert warning.endswith("complete split.patient_map")
     assert str(tmp_path) not in json.dumps(metrics)
+
+
+def patients(layout: Layout, chosen: slice, **columns) -> None:
+    """Give the images of a slice other columns of metadata.csv."""
+    metadata = read_table(layout.metadata, METADATA).sort_values("image_id", ignore_index=True)
+    for name, value in columns.items():
+        metadata.loc[metadata.index[chosen], name] = value
+    write_table(layout.metadata, metadata, METADATA)
+
+
+def test_a_placeholder_on_a_third_of_the_images_is_told_and_divided(tmp_path):
+    layout = write_dataset(tmp_path)
+    patients(layout, slice(10, 20), patient_id="nobody", sex=list("MFMFMFMFMF"))
+    metrics = run(layout)
+    several, unknown = metrics["warnings"]
+    assert "PatientID stands for several people" in several
+    assert ": 10;" in several
+    assert unknown.startswith("annotated images without a known patient: 10 of 30;")
+    assert unknown.endswith("give split.patient_map")
+    assert metrics["images_without_patient"] == 10
+    folds = read_table(layout.folds, FOLDS)
+    assert folds["fold"][10:20].nunique() > 2
+
+
+def test_a_patient_in_doubt_stays_one_and_is_told(tmp_path):
+    layout = write_dataset(tmp_path)
+    patients(layout, slice(1, 4), patient_id="twice", sex=["M", "F", "M"])
+    metrics = run(layout)
+    assert (
+        "patients with both sexes, ages far apart or very many images: 1, one with 3 images (such as img.01)"
+        in (metrics["warnings"][0])
+    )
+    folds = read_table(layout.folds, FOLDS)
+    assert folds["fold"][1:4].nunique() == 1
+
+
+def test_without_any_patient_no_leak_is_claimed(tmp_path):
+    layout = write_dataset(tmp_path)
+    patients(layout, slice(None), patient_id="")
+    metrics = run(layout)
+    assert metrics["leak"]["this_split"] == {"images": None, "positives": None}
+    (warning,) = metrics["warnings"]
+    assert "cannot be ruled out" in warning
+
+
+def test_too_few_patients_name_the_one_who_has_all(tmp_path):
+    layout = write_dataset(tmp_path)
+    patients(layout, slice(None), patient_id="xyz")
+    with pytest.raises(
+        DataError, match=r"30 of 30 images are of one patient \(such as img\.00\).*give split\.patient_map"
+    ):
+        run(layout)
 
 
 def test_test_list_keeps_its_patients_out_of_training(tmp_path):

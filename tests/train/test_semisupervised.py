@@ -151,7 +151,7 @@ def test_pseudo_labels_join_the_pool(maps: Path, disks: Layout, tmp_path: Path):
 def test_unlabelled_pool_has_no_patient_who_judges():
     """Patients A (validation), B (test) and C (training) have free images; so has an image without a patient."""
     rows = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B"), ("c1", "C"), ("c2", "C"), ("x", "")]
-    described = pd.DataFrame(rows, columns=["image_id", "patient_id"])
+    described = pd.DataFrame(rows, columns=["image_id", "patient_id"]).assign(study_id="", sex="", age_years=None)
     table = pd.DataFrame({"image_id": ["a1", "b1", "c1"], "fold": ["0", "test", "1"]})
     everybody = find_patients(described, None).of_image
     assert unlabelled_pool(everybody, table, 0)["image_id"].tolist() == ["c2", "x"]

@@ -35,6 +35,13 @@ def register(subparsers: Any) -> None:
         help="score an image that the submission lacks as an empty prediction and leave out one that the truth lacks",
     )
     parser.add_argument(
+        "--empty-cells",
+        choices=("refused", "negative"),
+        default="refused",
+        help="what a row without EncodedPixels is: a mistake (the default), or an image without pneumothorax, as -1; "
+        "how the competition took them is not known",
+    )
+    parser.add_argument(
         "--size-px", type=_size, default=(1024, 1024), metavar="N|WxH", help="size of the images (default: 1024)"
     )
     parser.set_defaults(run=run)
@@ -51,11 +58,13 @@ def _size(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """Score and write to stdout; messages go to stderr. Returns the exit code."""
     from pneumoseg.evaluate.scoring import read_masks, score_masks
+    from pneumoseg.shared.rle import EMPTY
 
     logger = logging.getLogger("pneumoseg")
     width, height = args.size_px
+    empty_code = EMPTY if args.empty_cells == "negative" else ""
     try:
-        truth, submitted = read_masks(args.truth, width * height), read_masks(args.submission, width * height)
+        truth, submitted = (read_masks(path, width * height, empty_code) for path in (args.truth, args.submission))
         score = score_masks(truth, submitted, width * height, args.allow_missing)
     except PneumosegError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback

@@ -128,11 +128,11 @@ def _patients(experiments: Sequence[Experiment], pairing: Pairing) -> Iterator[s
     patients = first.cases.loc[list(pairing.ids), "patient"]
     # A map's patients have such names too: who of them is unknown cannot be told.
     mapped = first.setting("split.patient_map") not in ("", "null")
-    alone = 0 if mapped else sum(patient == unknown_patient(str(image)) for image, patient in patients.items())
+    alone = 0 if mapped else int(patients.str.startswith(unknown_patient("")).sum())
     if alone:
         yield (
-            f"{count_of(alone, 'image')} of {len(pairing.ids):,} have no patient id and count as patients of their "
-            "own: if some are of one patient, the intervals are too narrow"
+            f"{count_of(alone, 'image')} of {len(pairing.ids):,} have no known patient and count as patients of "
+            "their own, or of their study: if some are of one patient, the intervals are too narrow"
         )
 
 

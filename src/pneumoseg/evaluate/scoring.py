@@ -32,18 +32,19 @@ class Score:
     unknown: tuple[str, ...]
 
 
-def read_masks(path: Path, image_px: int) -> Runs:
+def read_masks(path: Path, image_px: int, empty_code: str = "") -> Runs:
     """Read the runs of every image of a table; several rows of an image add up (OR).
 
     Args:
         path: CSV with ImageId and EncodedPixels, as the pipeline reads annotations.
         image_px: rows x columns of an image.
+        empty_code: as in read_rows.
 
     Raises:
         DataError: names each line that is malformed, whose runs go past the image, or where an image is called empty
             in one row and marked in another.
     """
-    table = read_rows(path)
+    table = read_rows(path, empty_code)
     found: dict[str, list[NDArray[np.int64]]] = {}
     first: dict[str, tuple[int, bool]] = {}
     mistakes = [(row.line, row.reason) for row in table.rejected]

@@ -15,6 +15,7 @@ from pneumoseg.masks.mask_files import STATUS, write_masks
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, read_table, write_table
+from pneumoseg.split.patients import find_patients
 from pneumoseg.split.similarity import SIMILAR, find_similar
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def extract_site(
 
 
 def _all_test(site: Layout, data: DataParams) -> pd.DataFrame:
-    """The table FOLDS of the set's annotated images; the patient is empty where PatientID is."""
+    """The table FOLDS of the set's annotated images."""
     annotations = read_table(site.annotations, ANNOTATIONS)
     annotated = annotations.loc[annotations["annotated"] == 1, "image_id"]
     if annotated.empty:
@@ -61,6 +62,5 @@ def _all_test(site: Layout, data: DataParams) -> pd.DataFrame:
             f"cannot be used, see {site.rejected_annotations}), so nothing can be measured on it; mend "
             "the table, or take the set out of evaluate.external"
         )
-    metadata = read_table(site.metadata, METADATA).set_index("image_id")
-    patients = metadata.loc[annotated, "patient_id"].to_numpy()
-    return pd.DataFrame({"image_id": annotated.to_numpy(), "patient": patients, "fold": "test"})
+    patients = annotated.map(find_patients(read_table(site.metadata, METADATA), None).of_image)
+    return pd.DataFrame({"image_id": annotated, "patient": patients, "fold": "test"})

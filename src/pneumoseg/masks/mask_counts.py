@@ -46,6 +46,7 @@ def summarise(truths: Truths, annotations: pd.DataFrame, phantom_images: int) ->
         "rejected_rows": len(truths.rejected),
         "rejected_images": int((status == "rejected").sum()),
         "repeated_rows": truths.repeated_rows,
+        "ids_in_another_spelling": len(truths.spellings),
     }
 
 

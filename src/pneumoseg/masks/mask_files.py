@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, 
 from pneumoseg.sources.source import DataSet, source_of
 from pneumoseg.sources.truth import Size, Truth, Truths
 
+logger = logging.getLogger(__name__)
+
 #: data/rejected_annotations.csv; image_id is empty where the table's text is no id.
 REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
 
@@ -32,6 +35,9 @@ STATUS = "status"
 #: Views from the side (DICOM's View Position, and the word). Where a label is the study's, it is what the report says,
 #: not what such an image shows; masks are drawn on frontal images.
 LATERALS = ("LATERAL", "LL", "RL")
+
+#: Of the images that annotations name; more without a file are told.
+_MAX_LOST_FRACTION = 0.05
 
 _BOX = ("row_min", "column_min", "row_max", "column_max")
 
@@ -63,6 +69,7 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
     rejected = pd.DataFrame(truths.rejected, columns=list(REJECTED_ROWS))
     write_table(layout.rejected_annotations, rejected, REJECTED_ROWS)
     _check_match(truths, sizes, annotations, layout.metadata)
+    _tell_match(truths, sizes, annotations)
     _check_rejected(truths, params.max_rejected_fraction, annotations, layout.rejected_annotations)
 
     fresh_dir(layout.masks)
@@ -101,6 +108,24 @@ def _check_match(truths: Truths, sizes: Mapping[str, Size], annotations: Path, m
         f"no image has a row in {annotations}: its ids look like {min(named)}, those of {metadata} like {min(sizes)}; "
         "data.annotations must belong to data.root and name its images (in SIIM's layout by SOPInstanceUID)"
     )
+
+
+def _tell_match(truths: Truths, sizes: Mapping[str, Size], annotations: Path) -> None:
+    """One line about ids in another spelling, and one where many images of the annotations have no file."""
+    if truths.spellings:
+        name, image_id = next(iter(truths.spellings.items()))
+        logger.warning(
+            "%s: %d ids are taken for those of images in another spelling, such as %s for %s",
+            annotations, len(truths.spellings), name, image_id,
+        )  # fmt: skip
+    named = set(truths.rows) - {""}
+    lost = sorted(named.difference(sizes))
+    if len(lost) > _MAX_LOST_FRACTION * len(named):
+        logger.warning(
+            "%s: only %d of its %d images are among the %d that were extracted, not %s: is data.root complete, and are "
+            "the ids written alike?",
+            annotations, len(named) - len(lost), len(named), len(sizes), " nor ".join(lost[:2]),
+        )  # fmt: skip
 
 
 def _check_rejected(truths: Truths, limit: float, annotations: Path, rejected: Path) -> None:

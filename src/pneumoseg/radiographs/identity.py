@@ -57,6 +57,30 @@ ALLOWED_ATTRIBUTES = (
     "VOILUTSequence",
 )
 
+#: PatientIDs that say that there is none, without signs and blanks, in lower case. Each is at most a word of one of the
+#: languages of the public reports; whatever could be somebody's number or initials is left out.
+_PLACEHOLDERS = frozenset(
+    (
+        *(
+            "anon",
+            "anonym",
+            "anonyme",
+            "anonymise",
+            "anonymised",
+            "anonymisiert",
+            "anonymize",
+            "anonymized",
+            "anonymous",
+        ),
+        *("anonimo", "anónimo", "anonpatient", "anonymizedpatient", "anonymisedpatient", "anonymouspatient"),
+        *("blank", "deid", "deidentified", "deleted", "desconocido", "empty", "hidden", "id", "inconnu", "masked"),
+        *("missing", "na", "nan", "nil", "noid", "nopatientid", "none", "notapplicable", "notavailable", "null"),
+        *("patient", "patientid", "redacted", "removed", "unbekannt", "undefined", "unk", "unknown", "unknownid"),
+        *("unknownpatient", "unspecified"),
+    )
+)
+_FILLER = re.compile(r"0*|x*")
+
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _AGE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)([YMWD]?)")
 _YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -85,6 +109,12 @@ def keyed_hash(number: str, key: bytes) -> str:
     """
     plain = number.strip().encode("utf-8", "surrogatepass")
     return hmac.new(key, plain, hashlib.sha256).hexdigest()[:16] if plain else ""
+
+
+def is_placeholder(number: str) -> bool:
+    """Whether a PatientID is a word for nobody, such as ANONYMOUS, none, N/A, 0 or XXXX; an empty one is none, too."""
+    plain = re.sub(r"[\W_]", "", number.casefold())
+    return plain in _PLACEHOLDERS or _FILLER.fullmatch(plain) is not None
 
 
 def valid_image_id(text: str) -> bool:

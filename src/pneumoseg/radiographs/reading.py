@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,8 @@ def read_radiograph(
             opened = _open(file, params, told)
             image_id = _image_id(told.image_id or opened.own_id, opened.id_name)
             decoded = opened.read(params)
-            known = _known(told, decoded.known)
             flags = set(decoded.flags)
-            row = _described(known, decoded.row, params, key, flags)
+            row = _described(_known(told, decoded.known, flags), decoded.row, params, key, flags)
             pixels, remarks = make_picture(decoded.stored, decoded.scale, params)
             flags |= remarks
     except Refusal as refusal:
@@ -108,8 +107,11 @@ def _image_id(image_id: str, name: str) -> str:
     return image_id
 
 
-def _known(told: Known, said: Known) -> Known:
-    """What the source tells, else what the file says."""
+def _known(told: Known, said: Known, flags: set[str]) -> Known:
+    """What the source tells, else what the file says; a file's word for nobody is no patient."""
+    if told.patient is None and said.patient and identity.is_placeholder(said.patient):
+        flags.add("patient_id_placeholder")
+        said = replace(said, patient=None)
     pairs = {field.name: (getattr(told, field.name), getattr(said, field.name)) for field in fields(Known)}
     return Known(**{name: second if first is None else first for name, (first, second) in pairs.items()})
 
@@ -117,7 +119,7 @@ def _known(told: Known, said: Known) -> Known:
 def _described(known: Known, row: Row, params: ExtractParams, key: bytes, flags: set[str]) -> Row:
     """Ids as hashes, codes, age and spacing; whatever is not plausible is empty, and flagged."""
     patient = identity.keyed_hash(known.patient or "", key)
-    if not patient:
+    if not patient and "patient_id_placeholder" not in flags:
         flags.add("patient_id_missing")
     codes = {
         "sex": identity.sex(known.sex or ""),

@@ -68,6 +68,7 @@ def _annotations(masks: Mapping[str, Any]) -> Part:
         ("grey_masks", "mask files with grey values, cut at half"),
         ("rejected_images", "images whose annotation is doubtful: treated as not annotated"),
         ("table_images_without_image", "annotated images that are not among the files"),
+        ("ids_in_another_spelling", "ids in another spelling, taken for those of images"),
         ("rejected_rows", "refused rows"),
         ("repeated_rows", "repeated rows"),
     )

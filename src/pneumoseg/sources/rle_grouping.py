@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.shared.rle import EMPTY, RleError, merge_runs, read_runs
+from pneumoseg.sources.matching import other_spellings
 from pneumoseg.sources.rle_table import AnnotationRow, AnnotationTable
 from pneumoseg.sources.truth import REJECTED, RejectedRow, Size, Truth, Truths
 
 
 def group_rows(table: AnnotationTable, sizes: Mapping[str, Size], default: Size) -> Truths:
-    """Merge the rows of each image by OR.
+    """Merge the rows of each image by OR; an id in another spelling is that of the image (matching.other_spellings).
 
     Args:
         table: rows in any order.
@@ -24,26 +25,31 @@ def group_rows(table: AnnotationTable, sizes: Mapping[str, Size], default: Size)
         What it says of every image that it names, and all rows that cannot be used, by line: damaged ones, and each
         other row of the same images.
     """
+    named = {row.image_id for row in table.rows} | {row.image_id for row in table.rejected}
+    spellings = other_spellings(named, sizes.keys())
+    rows = [row._replace(image_id=spellings.get(row.image_id, row.image_id)) for row in table.rows]
+    bad_rows = [row._replace(image_id=spellings.get(row.image_id, row.image_id)) for row in table.rejected]
     by_image: dict[str, list[AnnotationRow]] = {}
-    for row in table.rows:
+    for row in rows:
         by_image.setdefault(row.image_id, []).append(row)
     damaged: dict[str, list[RejectedRow]] = {}
-    for bad in table.rejected:
+    for bad in bad_rows:
         if bad.image_id:
             damaged.setdefault(bad.image_id, []).append(bad)
 
     images: dict[str, Truth] = {}
-    rejected = [row for row in table.rejected if not row.image_id]
+    rejected = [row for row in bad_rows if not row.image_id]
     for image_id in sorted({*by_image, *damaged}):
-        images[image_id], bad_rows = _merge(
+        images[image_id], refused = _merge(
             by_image.get(image_id, []), damaged.get(image_id, []), sizes.get(image_id, default), image_id in sizes
         )
-        rejected += bad_rows
+        rejected += refused
     return Truths(
         images,
-        [*(row.image_id for row in table.rows), *(row.image_id for row in table.rejected)],
+        [*(row.image_id for row in rows), *(row.image_id for row in bad_rows)],
         sorted(rejected),
-        len(table.rows) - len({(row.image_id, row.code) for row in table.rows}),
+        len(rows) - len({(row.image_id, row.code) for row in rows}),
+        spellings=spellings,
     )
 
 

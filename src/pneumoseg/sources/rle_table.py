@@ -51,11 +51,15 @@ class _Layout(NamedTuple):
     has_header: bool
 
 
-def read_rows(path: Path) -> AnnotationTable:
+def read_rows(path: Path, empty_code: str = "") -> AnnotationTable:
     """Read an annotation table.
 
     The header may have blanks around its names, any case, a byte-order mark, further columns, or be missing as in the
     official sample file; cells may be quoted or padded; comma, semicolon and tab separate.
+
+    Args:
+        path: of the table.
+        empty_code: what an empty cell of codes stands for; empty: its row is rejected.
 
     Raises:
         DataError: the file is missing, is empty or no UTF-8 text, or has not the two columns.
@@ -71,7 +75,7 @@ def read_rows(path: Path) -> AnnotationTable:
         cells = _split(line, layout.delimiter)
         if not any(cells):
             continue
-        row = _read_row(number, cells, layout)
+        row = _read_row(number, cells, layout, empty_code)
         if isinstance(row, AnnotationRow):
             rows.append(row)
         else:
@@ -128,9 +132,9 @@ def _columns_shown(line: str) -> str:
     return shown + (f" and {len(cells) - 8} more" if len(cells) > 8 else "")
 
 
-def _read_row(line: int, cells: Sequence[str], layout: _Layout) -> AnnotationRow | RejectedRow:
+def _read_row(line: int, cells: Sequence[str], layout: _Layout, empty_code: str) -> AnnotationRow | RejectedRow:
     image_id = cells[layout.id_index] if layout.id_index < len(cells) else ""
-    code = cells[layout.code_index] if layout.code_index < len(cells) else ""
+    code = cells[layout.code_index] or empty_code if layout.code_index < len(cells) else ""
     if not image_id:
         return RejectedRow(line, "", f"no {ID_COLUMN}")
     if not IMAGE_ID.fullmatch(image_id):

@@ -72,6 +72,8 @@ class Truths:
         repeated_rows: rows that say the same as another.
         undecided: of each image whose label says neither yes nor no, and counts as no annotation: UNCERTAIN or BLANK.
         grey_masks: mask files with values beside the lowest and the highest, cut at half.
+        spellings: ids of the annotations that name an image in another spelling → its id (matching.other_spellings);
+            images and rows have the latter.
     """
 
     images: Mapping[str, Truth]
@@ -80,3 +82,4 @@ class Truths:
     repeated_rows: int = 0
     undecided: Mapping[str, str] = field(default_factory=dict)
     grey_masks: int = 0
+    spellings: Mapping[str, str] = field(default_factory=dict)

@@ -53,7 +53,7 @@ def make_folds(images: pd.DataFrame, params: SplitParams, listed: set[str] | Non
     labels = _labels(free, params.area_bins, len(names))
     counts = np.zeros((len(patients), labels.shape[1]), np.int64)
     np.add.at(counts, groups, labels)
-    _check_enough(counts, len(names), params)
+    _check_enough(counts, len(names), params, _largest(free, len(names)))
     parts = allocate(counts, shares, required=2, numbers=np.random.default_rng(params.seed))
     fold[free.index] = np.array(names)[parts[groups]]
     _check_parts(free, fold, names, params)
@@ -80,7 +80,19 @@ def _labels(images: pd.DataFrame, area_bins: int, parts: int) -> NDArray[np.int6
     return np.column_stack([positive, ~positive, np.ones(len(images), np.int64), dummies]).astype(np.int64)
 
 
-def _check_enough(counts: NDArray[np.int64], parts: int, params: SplitParams) -> None:
+def _largest(images: pd.DataFrame, parts: int) -> str:
+    """Who stands in the way, where one patient has more images than a part shall have; else empty."""
+    sizes = images["patient"].value_counts()
+    if sizes.empty or sizes.iloc[0] <= len(images) / parts:
+        return ""
+    image = images.loc[images["patient"] == sizes.index[0], "image_id"].min()
+    return (
+        f": {sizes.iloc[0]} of {len(images)} images are of one patient (such as {image}); if that is a placeholder and "
+        "no patient, give split.patient_map, else"
+    )
+
+
+def _check_enough(counts: NDArray[np.int64], parts: int, params: SplitParams, cause: str) -> None:
     test = " and a test set" if params.test_list is None else ""
     for label, what in enumerate(("a pneumothorax", "an image without pneumothorax")):
         have = int((counts[:, label] > 0).sum())
@@ -89,7 +101,7 @@ def _check_enough(counts: NDArray[np.int64], parts: int, params: SplitParams) ->
             fix = f"lower split.folds to {have - extra}" if have - extra >= 2 else "annotate more patients"
             raise DataError(
                 f"split.folds = {params.folds}{test} needs {parts} patients with {what}, one for each, but there "
-                f"{'is' if have == 1 else 'are'} {have}; {fix}"
+                f"{'is' if have == 1 else 'are'} {have}{cause or ';'} {fix}"
             )
 
 
@@ -100,7 +112,7 @@ def _check_parts(free: pd.DataFrame, fold: pd.Series[str], names: list[str], par
             where = "the test set" if name == TEST else f"fold {name}"
             raise DataError(
                 f"split: {where} cannot be given both positives and negatives, since patients have too many images "
-                f"each; lower split.folds = {params.folds}, or change split.seed"
+                f"each{_largest(free, len(names)) or ';'} lower split.folds = {params.folds}, or change split.seed"
             )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import FOLDS, METADATA, read_table
+from pneumoseg.split.patients import find_patients
 from pneumoseg.split.similarity import SIMILAR
 
 #: How an image is known, the surest first: equal SOPInstanceUID, equal pixels, the same small picture, equal PatientID.
@@ -31,9 +32,8 @@ def find_shared(site: Layout) -> pd.DataFrame:
         Columns image_id, reason (of REASONS), part (of PARTS): for each such image its gravest part, and for that the
         surest reason; sorted by image_id.
     """
-    mine = read_table(site.metadata, METADATA)
+    mine, theirs = (_described(layout) for layout in (site, site.main))
     mine = mine[mine["image_id"].isin(read_table(site.folds, FOLDS)["image_id"])]
-    theirs = read_table(site.main.metadata, METADATA)
     folds = read_table(site.main.folds, FOLDS).set_index("image_id")["fold"]
     theirs["part"] = [
         "other" if fold is None else "test" if fold == "test" else "training"
@@ -49,7 +49,7 @@ def find_shared(site: Layout) -> pd.DataFrame:
             for image_id, other in zip(similar["image_id"], similar["other_image_id"], strict=True)
             if other in part
         ],
-        "patient": _equal(mine[mine["phantom"] != 1], theirs[theirs["phantom"] != 1], "patient_id"),
+        "patient": _equal(mine[mine["phantom"] != 1], theirs[theirs["phantom"] != 1], "patient"),
     }
     found: dict[str, tuple[int, int]] = {}
     for reason, images in pairs.items():
@@ -58,6 +58,12 @@ def find_shared(site: Layout) -> pd.DataFrame:
             found[image_id] = min(found.get(image_id, rank), rank)
     rows = [(image_id, REASONS[reason], PARTS[place]) for image_id, (place, reason) in sorted(found.items())]
     return pd.DataFrame(rows, columns=["image_id", "reason", "part"])
+
+
+def _described(layout: Layout) -> pd.DataFrame:
+    """The images of a set with their patients: a placeholder PatientID of both sets is none that they share."""
+    described = read_table(layout.metadata, METADATA)
+    return described.assign(patient=described["image_id"].map(find_patients(described, None).of_image))
 
 
 def _equal(mine: pd.DataFrame, theirs: pd.DataFrame, column: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from pneumoseg.config.split import SplitParams
 from pneumoseg.split.folds import EXCLUDED, TEST
 from pneumoseg.split.manifest import label_given_away
-from pneumoseg.split.patients import Patients
+from pneumoseg.split.patients import Patients, doubtful_patients
 
 
 def describe_parts(images: pd.DataFrame) -> dict[str, Any]:
@@ -37,8 +37,10 @@ def describe_parts(images: pd.DataFrame) -> dict[str, Any]:
 def leak(images: pd.DataFrame, fold: pd.Series[str]) -> dict[str, float]:
     """Shares of images, and of positives, whose patient also has images in another part (fold or test set).
 
+    NaN where there is no such image.
+
     Args:
-        images: with columns patient and pneumothorax.
+        images: whose patient is known, with columns patient and pneumothorax.
         fold: the part of each image; images of no part are left out.
     """
     inside = images.assign(fold=fold)[fold != EXCLUDED]
@@ -77,15 +79,32 @@ def find_warnings(
 ) -> list[str]:
     """What a person should know before trusting the split."""
     found = []
-    if not images["patient"].duplicated().any():
+    known = images.loc[~images["image_id"].isin(patients.unknown), "patient"]
+    if len(known) and not known.duplicated().any():
         remedy = "give split.patient_map" if params.patient_map is None else "check split.patient_map"
         found.append(
             f"every patient has one image, so that grouping by patient protects nothing; if ids are fresh for each "
             f"file, as in the SIIM-ACR data, {remedy}"
         )
-    if patients.images_without:
+    remedy = "give split.patient_map" if params.patient_map is None else "complete split.patient_map"
+    if patients.images_of_several:
         found.append(
-            f"annotated images without a known patient: {patients.images_without}; each counts as a patient of its own"
+            f"annotated images whose PatientID stands for several people, with both sexes or ages that one patient "
+            f"cannot have: {patients.images_of_several}; their patients count as unknown"
+        )
+    if patients.unknown:
+        found.append(
+            f"annotated images without a known patient: {len(patients.unknown)} of {len(images)}; those of one study "
+            "stay together, each other one counts as a patient of its own, so that patients in two parts of the split, "
+            f"and intervals that are too narrow, cannot be ruled out; {remedy}"
+        )
+    doubtful = doubtful_patients(images)
+    if len(doubtful):
+        example = images.loc[images["patient"] == doubtful.index[0], "image_id"].min()
+        found.append(
+            f"patients with both sexes, ages far apart or very many images: {len(doubtful)}, one with "
+            f"{doubtful.iloc[0]} images (such as {example}); each stays one patient, which leaks nothing; if that is a "
+            f"placeholder and no patient, {remedy.replace('complete', 'correct')}"
         )
     excluded = int((images["fold"] == EXCLUDED).sum())
     if excluded:

@@ -50,8 +50,7 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         DataError: a table is missing or contradicts another, or too few patients for so many folds.
     """
     table, patients = load_images(layout, params)
-    described = read_table(layout.metadata, METADATA)
-    known = described["image_id"]
+    known = patients.of_image.keys()
     listed = None
     if params.test_list is not None:
         listed = read_test_list(layout.root / params.test_list, set(table["image_id"]), set(known))
@@ -65,13 +64,13 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
     out = fresh_dir(layout.splits)
     remove_stale_folds(layout, params.train_folds)
     inside = table["fold"] != EXCLUDED
+    told = table[~table["image_id"].isin(patients.unknown)]  # of the others nobody knows what they share
     write_table(out / "folds.csv", table.loc[inside, list(FOLDS)], FOLDS)
     excluded = table.loc[~inside, ["image_id", "patient"]].assign(reason="patient is in split.test_list")
     write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
-    everybody = find_patients(described, _map_path(layout, params)).of_image
     for fold, manifest in manifests.items():
         write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
-        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(everybody, table, fold), UNLABELLED)
+        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(patients.of_image, table, fold), UNLABELLED)
     _write_pictures(layout, table, manifests, params, augment_params, workers)
     content = {
         "images": len(table),
@@ -85,9 +84,9 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         "patient_source": "metadata" if params.patient_map is None else "split.patient_map",
         "patient_map_sha256": patients.map_sha256,
         "patient_map_rows_unused": patients.map_rows_unused,
-        "images_without_patient": patients.images_without,
+        "images_without_patient": len(patients.unknown),
         "parts": describe_parts(table),
-        "leak": {"this_split": leak(table, table["fold"]), "plain_image_split": leak(table, by_image)},
+        "leak": {"this_split": leak(told, told["fold"]), "plain_image_split": leak(told, by_image[told.index])},
         "manifests": {f"fold{fold}": describe_manifest(manifest) for fold, manifest in manifests.items()},
         "warnings": warnings,
     }
@@ -115,8 +114,9 @@ def load_images(layout: Layout, params: SplitParams) -> tuple[pd.DataFrame, Pati
     labelled = labelled[labelled["annotated"] == 1]
     if labelled.empty or labelled["pneumothorax"].isna().any():
         raise DataError(f"{layout.annotations}: no annotated image, or one without a label; check data.annotations")
-    table = labelled.merge(described[["image_id", "patient_id", "view_position", "phantom"]], on="image_id")
-    patients = find_patients(table, _map_path(layout, params))
+    columns = ["image_id", "study_id", "sex", "age_years", "view_position", "phantom"]
+    table = labelled.merge(described[columns], on="image_id")
+    patients = find_patients(described, _map_path(layout, params), set(table["image_id"]))
     table = table.sort_values("image_id", ignore_index=True)
     table["patient"] = table["image_id"].map(patients.of_image)
     table["pneumothorax"] = table["pneumothorax"].astype("int64")
