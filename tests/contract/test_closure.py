@@ -19,7 +19,7 @@ EXEMPT = {
     "config": "each stage depends on its sections of params.yaml; a check of their values changes no output",
     "track": "copies files to MLflow; no output depends on it",
     "stage": "starts a stage and ends it: messages and exit codes",
-    "": "pneumoseg/__init__.py holds the version alone",
+    "": "pneumoseg/__init__.py holds the version, and what notebooks ask for",
 }
 #: Registries by name; who mentions one may call whatever is registered there, so all of its package belongs to him.
 PACKAGES = {name: entry._package for name, entry in vars(registry).items() if isinstance(entry, registry.Registry)}

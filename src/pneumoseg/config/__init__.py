@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pneumoseg.config.augment import AugmentParams
+from pneumoseg.config.bundle import BundleParams
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.explore import ExploreParams
@@ -52,6 +53,7 @@ class Params(Section):
     tune: TuneParams = TuneParams()
     evaluate: EvaluateParams = EvaluateParams()
     report: ReportParams = ReportParams()
+    bundle: BundleParams = BundleParams()
     runtime: RuntimeParams = RuntimeParams()
     tracking: TrackingParams = TrackingParams()
 

@@ -64,6 +64,17 @@ def render_phantom(params: PhantomParams, index: int) -> Phantom:
     return Phantom(image, mask, case)
 
 
+def phantom_file(params: PhantomParams, index: int) -> bytes:
+    """One image of a phantom set as the content of a DICOM file.
+
+    Raises:
+        IndexError: the set has fewer images.
+    """
+    buffer = io.BytesIO()
+    _dataset(render_phantom(params, index), params).save_as(buffer)
+    return buffer.getvalue()
+
+
 def generate(layout: Layout, params: PhantomParams, workers: int | None) -> None:
     """Write a phantom set.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.decoding import decode
+from pneumoseg.radiographs.geometry import read_geometry
 from pneumoseg.radiographs.header import Header, read_header
 from pneumoseg.radiographs.image_file import Decoded, Known, Row
 from pneumoseg.radiographs.parsing import read_dataset
@@ -64,7 +65,7 @@ class DicomFile:
         if stored.corrected:
             flags.add("bits_corrected")
         scale = replace(scale, signed=stored.signed)
-        return Decoded(stored.values, scale, row, known, frozenset(flags))
+        return Decoded(stored.values, scale, row, known, frozenset(flags), read_geometry(header))
 
 
 def _check(header: Header, params: ExtractParams) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pneumoseg.config.extract import ExtractParams
+from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.radiographs.pixels import GreyScale
 
 Row = dict[str, str | int | float | None]
@@ -51,6 +52,7 @@ class Decoded:
         row: columns of tables.METADATA that no source can know better: modality, photometric, size, …
         known: the others, as the file says them.
         flags: keys of rules.FLAGS.
+        geometry: what the file says of space.
     """
 
     stored: NDArray[Any]
@@ -58,6 +60,7 @@ class Decoded:
     row: Row
     known: Known
     flags: frozenset[str]
+    geometry: Geometry = NO_GEOMETRY
 
 
 class ImageFile(Protocol):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.dicom import DicomFile
+from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.radiographs.image_file import NOTHING, ImageFile, Known, Row
 from pneumoseg.radiographs.parsing import quiet
 from pneumoseg.radiographs.picture import make_picture
@@ -29,11 +30,13 @@ class Radiograph:
         pixels: (H, W) uint8 or uint16, dark to bright, resized by extract.size_px.
         row: the columns of tables.METADATA but ``source``.
         flags: keys of rules.FLAGS.
+        geometry: what the file says of space.
     """
 
     pixels: NDArray[Any]
     row: Row
     flags: tuple[str, ...]
+    geometry: Geometry = NO_GEOMETRY
 
 
 def read_radiograph(
@@ -65,7 +68,7 @@ def read_radiograph(
         name = file.name if isinstance(file, Path) else ""
         raise Refusal(refusal.kind, refusal.reason, image_id, source=name) from refusal.__cause__
     row = {**decoded.row, **row, "image_id": image_id, "pixels_sha256": pixel_digest(pixels)}
-    return Radiograph(pixels, row, tuple(sorted(flags)))
+    return Radiograph(pixels, row, tuple(sorted(flags)), decoded.geometry)
 
 
 def _open(file: Path | bytes, params: ExtractParams, told: Known) -> ImageFile:

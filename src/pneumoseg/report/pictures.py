@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.report import ReportParams
-from pneumoseg.report.overlays import (
+from pneumoseg.drawing.overlays import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
     agreement,

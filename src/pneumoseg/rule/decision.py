@@ -74,6 +74,10 @@ def clean_mask(mask: Mask, min_component_px_at_1024: int, fill_holes: bool) -> M
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
+#: What made an image negative: its probability is below the gate, too few pixels lie above a level's threshold, none
+#: above the mask threshold, or every component is too small. ``all``: every part agrees, so it is positive.
+Decider = Literal["gate", "area", "threshold", "component", "all"]
+
 
 @dataclass(frozen=True)
 class Level:
@@ -83,6 +87,22 @@ class Level:
 
     threshold: float
     min_area_px_at_1024: int
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """A decided image.
+
+    Attributes:
+        mask: (H, W) bool; all False where the image is called negative.
+        decider: the part of the rule that decided.
+        level: that decided, where an area did, and ``count_px`` the pixels above its threshold.
+    """
+
+    mask: Mask
+    decider: Decider
+    level: Level | None = None
+    count_px: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,10 @@ class DecisionRule:
         return probability >= (-math.inf if self.gate_probability is None else self.gate_probability)
 
     def apply(self, probability_map: Map, probability: float) -> Mask:
+        """The mask of ``decide``."""
+        return self.decide(probability_map, probability).mask
+
+    def decide(self, probability_map: Map, probability: float) -> Decision:
         """Decide one image that has a map.
 
         Args:
@@ -144,7 +168,7 @@ class DecisionRule:
             probability: of pneumothorax in the image, 0 to 1; only a gate uses it.
 
         Returns:
-            (H, W) bool; all False where the image is called negative.
+            the mask, all False where the image is called negative, and the part of the rule that decided.
 
         Raises:
             DataError: the rule is for images without a map.
@@ -153,14 +177,16 @@ class DecisionRule:
             raise DataError("the decision rule is for networks that give no map; run dvc repro tune")
         empty = np.zeros(probability_map.shape, np.bool_)
         if not self.opens(probability):
-            return empty
+            return Decision(empty, "gate")
         for level in self.levels:
             count = int(np.count_nonzero(probability_map > level_of(level.threshold)))
             if not reaches_area(count, level.min_area_px_at_1024, probability_map.size):
-                return empty
-        return clean_mask(
-            probability_map > level_of(self.mask_threshold), self.min_component_px_at_1024, self.fill_holes
-        )
+                return Decision(empty, "area", level, count)
+        marked = probability_map > level_of(self.mask_threshold)
+        mask = clean_mask(marked, self.min_component_px_at_1024, self.fill_holes)
+        if not mask.any():
+            return Decision(mask, "component" if marked.any() else "threshold")
+        return Decision(mask, "all")
 
     @property
     def cleans(self) -> bool:

@@ -20,3 +20,8 @@ def restore_map(probability: NDArray[np.float32], rows: int, columns: int) -> ND
     """
     grown = cv2.resize(probability, (columns, rows), interpolation=cv2.INTER_LINEAR)
     return np.clip(grown, 0.0, 1.0).astype(np.float32, copy=False)
+
+
+def grey_levels(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map as it is written and counted: round(255 p), uint8 of the same shape."""
+    return np.rint(probability * 255).astype(np.uint8)

@@ -162,6 +162,11 @@ class Layout:
         return self.data / "similar.csv"
 
     @property
+    def bundle(self) -> Path:
+        """Folder of the model in use."""
+        return self.data / "bundle"
+
+    @property
     def report(self) -> Path:
         """Folder of the pages."""
         return self.data / "report"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumoseg.report.overlays import (
+from pneumoseg.drawing.overlays import (
     COLOURS,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,

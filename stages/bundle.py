@@ -1,0 +1,23 @@
+"""Stage bundle: one folder with everything that an answer to a radiograph needs."""
+
+import sys
+
+from pneumoseg.config import Params
+from pneumoseg.stage import run_stage
+
+
+def work(params: Params) -> None:
+    """Write data/bundle/."""
+    from pneumoseg.shared.layout import Layout
+    from pneumoseg.use.bundling import make_bundle
+
+    make_bundle(Layout(), params)
+
+
+def main() -> int:
+    """Run the stage; returns the exit code."""
+    return run_stage(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
