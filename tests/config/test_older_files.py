@@ -15,6 +15,7 @@ from pneumoseg.config import Params, load_params, read_yaml
 from pneumoseg.config.model import ModelParams
 from pneumoseg.networks.storage import load_spec
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.errors import PneumosegError
 
 FILES = Path(__file__).parent / "files" / "450e244"
@@ -24,9 +25,12 @@ def test_its_network_predicts_the_same_map():
     image = cv2.imread(str(FILES / "image.png"), cv2.IMREAD_UNCHANGED)
     (answer,) = Predictor.load([FILES / "fold0"])([image])
     wanted = cv2.imread(str(FILES / "map.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(np.rint(answer.map * 255).astype(np.uint8), wanted)
+    # Maps were enlarged in floating point then, now in 65535ths: a pixel between two levels may take the other one.
+    changed = grey_levels(answer.map).astype(int) - wanted
+    assert np.abs(changed).max() <= 1
+    assert np.count_nonzero(changed) < 0.01 * wanted.size
     assert answer.probability == pytest.approx(
-        json.loads((FILES / "prediction.json").read_text())["probability"], abs=1e-6
+        json.loads((FILES / "prediction.json").read_text())["probability"], abs=1e-5
     )
 
 

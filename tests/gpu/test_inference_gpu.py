@@ -23,6 +23,6 @@ def test_weights_beyond_the_limit_leave_the_gpu_again():
     assert [next(member.model.parameters()).device.type for member in members] == ["cuda", "cuda", "cpu"]
     plain = Predictor([Group(tuple(network(value, 1 - value) for value in values))])
     for answer, expected in zip(results, plain(images), strict=True):
-        np.testing.assert_allclose(answer.map, expected.map, atol=1e-6)
-        assert answer.probability == pytest.approx(expected.probability, abs=1e-6)
+        np.testing.assert_allclose(answer.map, expected.map, atol=1e-5)
+        assert answer.probability == pytest.approx(expected.probability, abs=1e-5)
     assert Runner("cuda").limit_bytes > 0

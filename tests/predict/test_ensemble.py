@@ -20,12 +20,12 @@ IMAGE = np.zeros((40, 48), np.uint8)
 
 
 def predict(groups: Sequence[Group], combination: Combination = MEAN, runner: Runner | None = None):
-    """Left and right value of the map, and the image's probability, all rounded to six decimals."""
+    """Left and right value of the map, and the image's probability, to four decimals: maps have steps of 1 / 65535."""
     (answer,) = Predictor(groups, runner, combination)([IMAGE])
     probability, score = answer.map, answer.probability
     assert probability.dtype == np.float32
     assert probability.shape == IMAGE.shape
-    return tuple(round(float(value), 6) for value in (probability[0, 0], probability[0, -1], score))
+    return tuple(round(float(value), 4) for value in (probability[0, 0], probability[0, -1], score))
 
 
 def test_weighted_mean_of_experiments_each_the_mean_of_its_networks():
@@ -38,14 +38,17 @@ def test_votes_are_shares_of_networks_within_the_weight_of_their_experiment():
     groups = [Group((network(0.6, 0.2), network(0.4, 0.2), network(0.7, 0.51)), 1.0), Group((network(0.3, 0.9),), 2.0)]
     # Left (1 * 2/3 + 2 * 0) / 3, right (1 * 1/3 + 2 * 1) / 3.
     left, right, score = predict(groups, Combination("vote", 0.5))
-    assert (left, right) == (pytest.approx(2 / 9, abs=1e-6), pytest.approx(7 / 9, abs=1e-6))
+    assert (left, right) == (pytest.approx(2 / 9, abs=1e-4), pytest.approx(7 / 9, abs=1e-4))
     # The image's probability is not a share of votes: highest mean of the first 1.7 / 3, of the second 0.9.
-    assert score == pytest.approx((1.7 / 3 + 2 * 0.9) / 3, abs=1e-6)
-    assert predict(groups, Combination("vote", 0.65))[:2] == (pytest.approx(1 / 9, abs=1e-6), pytest.approx(2 / 3))
+    assert score == pytest.approx((1.7 / 3 + 2 * 0.9) / 3, abs=1e-4)
+    assert predict(groups, Combination("vote", 0.65))[:2] == (
+        pytest.approx(1 / 9, abs=1e-4),
+        pytest.approx(2 / 3, abs=1e-4),
+    )
 
 
 def test_a_probability_at_the_threshold_is_no_vote():
-    assert predict([Group((network(0.5),))], Combination("vote", 0.5))[0] == 0.0
+    assert predict([Group((network(0.6),))], Combination("vote", 0.6))[0] == 0.0
 
 
 def test_a_member_for_the_image_and_members_for_the_mask():
@@ -53,10 +56,10 @@ def test_a_member_for_the_image_and_members_for_the_mask():
     segmenter = Group((network(0.2, 0.6),), 2.0, "map")
     both = Group((network(0.4, 0.4, head=0.8),), 1.0)
     # Map: (2 * 0.2 + 0.4) / 3 and (2 * 0.6 + 0.4) / 3; image: (5 * 0.4 + 0.8) / 6.
-    expected = (round(0.8 / 3, 6), round(1.6 / 3, 6), round(2.8 / 6, 6))
+    expected = (round(0.8 / 3, 4), round(1.6 / 3, 4), round(2.8 / 6, 4))
     assert predict([classifier, segmenter, both]) == expected
     # The same by vote at 0.5: only the segmenter's right half is above, 2 of 3.
-    assert predict([classifier, segmenter, both], Combination("vote", 0.5)) == (0.0, round(2 / 3, 6), expected[2])
+    assert predict([classifier, segmenter, both], Combination("vote", 0.5)) == (0.0, round(2 / 3, 4), expected[2])
 
 
 def test_an_image_member_without_heads_gives_the_highest_of_its_mean_map():
@@ -78,7 +81,7 @@ def test_networks_without_maps_give_the_image_probability_alone(without_maps: No
     runner = Runner(views=Views(horizontal_flip=True, scales=(1.0, 1.5)))
     (answer,) = Predictor(said, runner, Combination(kind, 0.5))([IMAGE])
     assert answer.map is None
-    assert answer.probability == pytest.approx((0.3 + 3 * 0.9) / 4, abs=1e-6)
+    assert answer.probability == pytest.approx((0.3 + 3 * 0.9) / 4, abs=1e-4)
     segmenter = Group((network(0.2, 0.6),), 1.0, "map")
     beside = Group((classifier(0.9),), 1.0, "image")
     assert predict([segmenter, beside]) == (0.2, 0.6, 0.9)
@@ -100,9 +103,9 @@ def test_no_network_and_no_maps_are_errors():
 def test_a_mean_lies_between_its_members_and_knows_no_scale_of_weights(members):
     groups = [Group(tuple(network(value) for value in values), weight) for weight, values in members]
     expected = sum(weight * np.mean(values) for weight, values in members) / sum(weight for weight, _ in members)
-    assert predict(groups)[0] == pytest.approx(expected, abs=2e-6)
+    assert predict(groups)[0] == pytest.approx(expected, abs=1e-4)
     doubled = [Group(group.networks, group.weight * 2) for group in groups]
-    assert predict(doubled)[0] == pytest.approx(predict(groups)[0], abs=1e-6)
+    assert predict(doubled)[0] == pytest.approx(predict(groups)[0], abs=2e-4)
 
 
 def test_networks_see_every_scale_and_the_maps_are_averaged_at_the_original_size():
@@ -125,8 +128,8 @@ def test_one_scale_is_the_prediction_at_the_trained_size_bit_for_bit():
     (large,) = Predictor([group], Runner(views=Views(scales=(1.5,))))([image])
     assert np.array_equal(plain.map, one.map)
     assert plain.probability == one.probability
-    np.testing.assert_allclose(two.map, (plain.map + large.map) / 2, atol=1e-6)
-    assert two.probability == pytest.approx(float(two.map.max()), abs=1e-6)
+    np.testing.assert_allclose(two.map, (plain.map + large.map) / 2, atol=1e-5)
+    assert two.probability == pytest.approx(float(two.map.max()), abs=1e-4)
     assert large.probability != plain.probability
 
 

@@ -70,8 +70,8 @@ def test_members_are_averaged_at_the_original_size(two_models: list[Path], radio
         assert probability.shape == image.shape
         assert probability.dtype == np.float32
         mean = (single[0][index].map + single[1][index].map) / 2
-        np.testing.assert_allclose(probability, mean, atol=1e-6)
-        assert score == pytest.approx(float(mean.max()), abs=1e-6)
+        np.testing.assert_allclose(probability, mean, atol=1e-5)
+        assert score == pytest.approx(float(mean.max()), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_files_are_the_rounded_maps_whatever_the_batch(
     ]  # fmt: skip
     (expected,) = Predictor.load(two_models[:1])([images[0]])
     np.testing.assert_array_equal(read_png(out / "validation/a.png"), np.floor(expected.map * 255 + 0.5))
-    assert table.set_index("image_id").at["a", "probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert table.set_index("image_id").at["a", "probability"] == pytest.approx(expected.probability, abs=1e-5)
     assert read_png(out / "test/b.png").shape == (192, 192)
     for path in out.rglob("*.png"):
         assert path.read_bytes() == (tmp_path / "out1" / path.relative_to(out)).read_bytes()

@@ -12,7 +12,7 @@ import pytest
 from pneumoseg.config.tune import TuneParams
 from pneumoseg.rule.cases import Case, Predictions
 from pneumoseg.rule.decision import DecisionRule, Level
-from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels, cumulative_histogram
+from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels, histogram, pixels_above
 from pneumoseg.tune.search import Family, Search, families
 from pneumoseg.tune.selection import choose, patient_groups, search_family
 from tests.evaluate.evaluation_data import make_project
@@ -79,9 +79,9 @@ def every_rule(params: TuneParams, kind: str, gate: float | None) -> Iterator[De
                                 yield DecisionRule("cumulative", threshold, levels, *tail)
 
 
-def test_cumulative_histogram_counts_pixels_above_each_level() -> None:
+def test_a_histogram_counts_pixels_above_each_level() -> None:
     values = np.random.default_rng(0).integers(0, 256, (31, 17)).astype(np.uint8)
-    assert cumulative_histogram(values).tolist() == [int((values > level).sum()) for level in range(256)]
+    assert pixels_above(histogram(values)).tolist() == [int((values > level).sum()) for level in range(256)]
 
 
 @pytest.mark.parametrize("kind", ["single", "min_area", "triplet", "cumulative"])

@@ -21,6 +21,7 @@ from pneumoseg.predict.finished import Finished, finished_in
 from pneumoseg.predict.members import find_member
 from pneumoseg.predict.planning import SETS, Task, plan
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
 from pneumoseg.shared.fingerprints import project_root
 from pneumoseg.shared.layout import Layout
@@ -137,4 +138,4 @@ def _predict(
 
 
 def _write_map(path: Path, probability: NDArray[np.float32]) -> None:
-    write_png(path, np.rint(probability * 255).astype(np.uint8))
+    write_png(path, grey_levels(probability))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,16 +24,29 @@ from pneumoseg.shared.parallel import map_threads
 
 Counts = NDArray[np.int64]
 LEVELS = 256
+_EXACT = 2**24 - 1
 
 
-def cumulative_histogram(values: NDArray[np.uint8]) -> Counts:
-    """Pixels above each grey level: (256,) int64, entry L counts values > L.
+def histogram(values: NDArray[np.uint8], mask: NDArray[Any] | None = None) -> Counts:
+    """Pixels of each grey level: (256,) int64.
 
     Args:
-        values: uint8 of any shape.
+        values: (H, W) uint8.
+        mask: (H, W) bool or uint8, of the pixels that count; all by default.
     """
-    histogram = np.bincount(values.ravel(), minlength=LEVELS)
-    return np.asarray(values.size - np.cumsum(histogram), np.int64)
+    counts = np.zeros(LEVELS, np.int64)
+    # OpenCV hands counts over in float32, which is exact below 2**24: larger images are counted in parts.
+    step = max(1, _EXACT // values.shape[1])
+    for start in range(0, values.shape[0], step):
+        rows = slice(start, start + step)
+        inside = None if mask is None else mask[rows].view(np.uint8)
+        counts += cv2.calcHist([values[rows]], [0], inside, [LEVELS], [0, LEVELS]).ravel().astype(np.int64)
+    return counts
+
+
+def pixels_above(histograms: Counts) -> Counts:
+    """Pixels above each grey level, (..., 256), from those of each: entry L counts values > L."""
+    return np.asarray(histograms.sum(-1, keepdims=True) - histograms.cumsum(-1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -122,8 +137,8 @@ def _count(case: Case, cleaning: Cleaning) -> _ImageCounts:
     return _ImageCounts(
         image_px=levels.size,
         truth_px=int(np.count_nonzero(truth)),
-        above=cumulative_histogram(levels),
-        inside=cumulative_histogram(levels[truth]),
+        above=pixels_above(histogram(levels)),
+        inside=pixels_above(histogram(levels, truth)),
         clean_px=[int(np.count_nonzero(mask)) for mask in masks],
         clean_inside=[int(np.count_nonzero(mask & truth)) for mask in masks],
     )

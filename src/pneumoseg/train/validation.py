@@ -17,8 +17,8 @@ from pneumoseg.networks.family import Batch, Family, Objective
 from pneumoseg.networks.network import Network
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.rule.decision import level_of
-from pneumoseg.rule.level_counts import LEVELS, LevelCounts, cumulative_histogram
-from pneumoseg.rule.maps import restore_map
+from pneumoseg.rule.level_counts import LEVELS, LevelCounts
+from pneumoseg.rule.map_counts import count_maps
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.train.arrays import ImageArrays
@@ -41,12 +41,14 @@ class Validation:
         self._unknown = data.unknown_masks
         self._shapes: dict[str, tuple[int, int]] = {}
         self._truth: dict[str, NDArray[np.uint8]] = {}
+        self._truth_px: dict[str, int] = {}
         for image_id in self._ids:
             path = data.layout.masks / f"{image_id}.png"
             if path.is_file():
                 mask = read_png(path)
                 self._shapes[image_id] = (mask.shape[0], mask.shape[1])
                 self._truth[image_id] = np.packbits(mask > 0)
+                self._truth_px[image_id] = int(np.count_nonzero(mask))
             else:
                 self._shapes[image_id] = _png_shape(data.layout.images / f"{image_id}.png")
 
@@ -66,7 +68,7 @@ class Validation:
             TrainingError: names the key and the figures to be had.
         """
         nothing = np.zeros(2 * LEVELS)
-        rows = [np.concatenate([nothing, self._others(name, int(name in self._truth), 0.0, 0.0)]) for name in self._ids]
+        rows = [np.concatenate([nothing, self._others(name, 0.0, 0.0)]) for name in self._ids]
         had = summarise(_validated(np.array(rows), self._family.gives_map))
         for key, name in wanted.items():
             pick(had, name, key)
@@ -100,29 +102,23 @@ class Validation:
         pixels = normalise(fabric.to_device(batch.images), model)
         terms, output = objective(model, pixels, batch.truth(fabric.device))
         loss = float(terms["loss"]) if "loss" in terms else np.nan
-        maps, images = (
-            [None] * len(batch.ids) if said is None else list(said.cpu().numpy())
-            for said in self._family.predict(output)
-        )
-        return [self._row(*of_image, loss) for of_image in zip(batch.ids, maps, images, strict=True)]
+        maps, images = self._family.predict(output)
+        above = inside = np.zeros((len(batch.ids), LEVELS), np.int64)
+        probability = None if images is None else images.cpu().numpy()
+        if maps is not None:
+            shapes, truths = zip(*((self._shapes[name], self._truth.get(name)) for name in batch.ids), strict=True)
+            above, inside, highest = count_maps(maps, shapes, truths)
+            probability = highest if probability is None else probability
+        others = [
+            self._others(image_id, loss, None if probability is None else probability[index])
+            for index, image_id in enumerate(batch.ids)
+        ]
+        return list(np.concatenate([above, inside, others], axis=1).astype(np.float64))
 
-    def _row(self, image_id: str, map: NDArray[np.float32] | None, image: np.float32 | None, loss: float) -> Row:
-        above = inside = np.zeros(LEVELS, np.int64)
-        truth_px = 0
-        if map is not None:
-            rows, columns = self._shapes[image_id]
-            whole = restore_map(map, rows, columns)
-            image = whole.max() if image is None else image
-            levels = np.rint(whole * 255).astype(np.uint8)
-            above = cumulative_histogram(levels)
-            if image_id in self._truth:
-                truth = np.unpackbits(self._truth[image_id], count=rows * columns).reshape(rows, columns).astype(bool)
-                inside, truth_px = cumulative_histogram(levels[truth]), int(truth.sum())
-        return np.concatenate([above, inside, self._others(image_id, truth_px, loss, image)]).astype(np.float64)
-
-    def _others(self, image_id: str, truth_px: int, loss: float, image: float | np.float32 | None) -> list[Any]:
+    def _others(self, image_id: str, loss: float, image: float | np.float32 | None) -> list[Any]:
         rows, columns = self._shapes[image_id]
-        return [truth_px, rows * columns, loss, image, self._is_positive(image_id), image_id not in self._unknown]
+        truth_px, known = self._truth_px.get(image_id, 0), image_id not in self._unknown
+        return [truth_px, rows * columns, loss, image, self._is_positive(image_id), known]
 
 
 def _gather(fabric: Fabric, rows: list[Row], total: int, gives_map: bool) -> Validated:
