@@ -216,6 +216,20 @@ def test_a_batch_that_processes_cannot_share_is_refused():
         make_fabric(params.train, params.runtime.model_copy(update={"devices": 3}))
 
 
+@pytest.mark.parametrize(
+    ("local", "world", "devices", "nodes"), [(2, 2, 1, 1), (1, 1, 2, 1), (2, 4, 2, 1), (4, 4, 2, 2)]
+)
+def test_torchrun_with_another_number_of_processes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, local: int, world: int, devices: int, nodes: int
+):
+    params = make_params()
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": local, "WORLD_SIZE": world}.items():
+        monkeypatch.setenv(name, str(value))
+    runtime = params.runtime.model_copy(update={"devices": devices, "nodes": nodes})
+    with pytest.raises(ParameterError, match=f"--nproc-per-node {devices} --nnodes {nodes}, or change"):
+        make_fabric(params.train, runtime)
+
+
 def test_arrays_are_built_once_and_hold_soft_masks(disks: Layout, tmp_path: Path):
     data = load(disks, make_params())
     arrays = build_arrays(data, 48, tmp_path)

@@ -141,11 +141,13 @@ def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
     """Fabric for the wanted device, number of processes and precision; launched.
 
     Raises:
-        ParameterError: the batch cannot be shared evenly, or the device is not there.
+        ParameterError: the batch cannot be shared evenly, the device is not there, or torchrun started another number
+            of processes.
     """
     device = choose_device(runtime.device)
     precision = choose_precision(runtime.precision or params.precision, device)
     processes = runtime.devices * runtime.nodes
+    _check_launcher(runtime)
     if params.batch_size % processes:
         raise ParameterError(
             f"train.batch_size = {params.batch_size} does not divide by runtime.devices x runtime.nodes = {processes}"
@@ -168,6 +170,19 @@ def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
     if fabric.is_global_zero:
         logger.info("training on %s (%d), %s", device, processes, precision)
     return fabric
+
+
+def _check_launcher(runtime: RuntimeParams) -> None:
+    """Refuse more or fewer processes than Fabric is told of: each group of them would train for itself."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    started = tuple(int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if started != (runtime.devices, runtime.devices * runtime.nodes):
+        raise ParameterError(
+            f"torchrun started {started[0]} processes on this machine and {started[1]} in all, but runtime.devices = "
+            f"{runtime.devices} and runtime.nodes = {runtime.nodes}: give torchrun --nproc-per-node {runtime.devices} "
+            f"--nnodes {runtime.nodes}, or change these parameters"
+        )
 
 
 def loader_workers(runtime: RuntimeParams, device: str) -> int:
