@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pneumoseg.config import Params, load_params
 from pneumoseg.shared import interruption
 from pneumoseg.shared.errors import PneumosegError
+from pneumoseg.shared.passwords import guard_output
 
 
 def run_stage(work: Callable[[Params], None]) -> int:
@@ -16,6 +17,7 @@ def run_stage(work: Callable[[Params], None]) -> int:
 
     Heavy imports belong inside ``work``: a mistake in params.yaml is told within a second.
     """
+    guard_output()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logger = logging.getLogger("pneumoseg")
     with interruption.watched():

@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from pneumoseg.config import Params
 from pneumoseg.shared.layout import Layout
@@ -227,7 +229,7 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
     assert len(curve(tmp_path, params, row, "dice_all")) == 1
     assert artifacts(tmp_path, params, row) == {
         "metrics/test.json", "metrics/test_cases.csv", "metrics/thresholds.json", "metrics/plots/roc.csv",
-        "metrics/train/fold0.csv", "params.yaml", "submission.csv", "report/index.html",
+        "metrics/train/fold0.csv", "metrics/train/fold0.json", "params.yaml", "submission.csv", "report/index.html",
     }  # fmt: skip
     # Whatever figure the list of test figures gains stands on the row; one that cannot be had does not.
     (tmp_path / "metrics/test.json").write_text(figures(0.875, toy=0.25, dice_pos=None, notes=[]))
@@ -236,6 +238,30 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
     assert {"dice_all": 0.875, "toy": 0.25}.items() <= row.data.metrics.items()
     assert curve(tmp_path, params, row, "dice_pos") == [(0, 0.5)]
     assert row.data.tags["notes"] == "none"
+
+
+def test_a_moved_store_finds_its_artifacts_beside_it_and_lost_ones_are_recorded_again(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there's"
+    here.mkdir()
+    make_repository(here)
+    params = make_project(here)
+    record_test(Layout(here), params)
+    shutil.copytree(here, there)
+    _artifact_repos_cache.clear()  # of the process, by run; the copy is another process's
+    (row,) = top_rows(there, params)
+    assert row.info.artifact_uri.startswith(f"{there}/mlartifacts/")
+    assert "metrics/test.json" in artifacts(there, params, row)
+    before = sorted(path for path in here.rglob("*"))
+    (there / "metrics/test.json").write_text(figures(0.875))
+    record_test(Layout(there), params)
+    shutil.rmtree(there / "mlartifacts")
+    record_report(Layout(there), params)
+    assert "metrics/test.json" in artifacts(there, params, row)
+    assert sorted(path for path in here.rglob("*")) == before
+    _artifact_repos_cache.clear()
+    (row,) = top_rows(here, params)
+    assert row.info.artifact_uri.startswith(f"{here}/mlartifacts/")
+    assert row.data.metrics["dice_all"] == 0.8125
 
 
 def test_a_reused_training_gives_another_configuration_a_row_of_its_own(tmp_path: Path, params: Params) -> None:

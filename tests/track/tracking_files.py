@@ -159,11 +159,11 @@ def _project(outputs: bool) -> tuple[dict[Path, bytes], Params]:
 
 @functools.cache
 def _database() -> bytes:
-    from pneumoseg.track.store import _make_database
+    from pneumoseg.track.database import make_database
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mlflow.db"
-        _make_database(f"sqlite:///{path}", Path(folder))
+        make_database(f"sqlite:///{path}")
         return path.read_bytes()
 
 

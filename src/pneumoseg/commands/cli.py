@@ -14,6 +14,7 @@ from types import ModuleType
 
 from pneumoseg import __version__
 from pneumoseg.shared.errors import PneumosegError
+from pneumoseg.shared.passwords import guard_output
 
 #: Modules beside this one, each with ``register(subparsers)`` and ``run(args) -> int``. Registering must be quick: what
 #: takes seconds to import (MLflow, DVC, torch) is imported in ``run``.
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code."""
+    guard_output()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     args = build_parser().parse_args(argv)
     try:

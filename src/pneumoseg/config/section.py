@@ -10,6 +10,10 @@ from typing import Any, ClassVar, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.passwords import masked
+
+#: Type of pydantic's error for a value that a message must not repeat.
+SECRET = "secret"  # noqa: S105
 
 
 class Section(BaseModel):
@@ -95,7 +99,9 @@ def _explain(root: type[Section], source: str, item: Any) -> str:
         return f"{source}: {location} is missing and has no default; add it"
     if item["type"] == "extra_forbidden":
         return f"{source}: {location} is not a parameter; {_advice(_section_at(root, item['loc']), item['loc'][-1])}"
-    shown = json.dumps(item["input"], default=str)
+    if item["type"] == SECRET:
+        return f"{source}: {location}: {message}"
+    shown = masked(json.dumps(item["input"], default=str))
     return f"{source}: {location} = {shown if len(shown) < 120 else shown[:117] + '...'}: {message}"
 
 

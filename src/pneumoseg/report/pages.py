@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from pneumoseg.drawing.plotting import palette_css
+from pneumoseg.shared.passwords import masked
 
 _SHARED = Path(__file__).with_name("templates")
 
@@ -34,6 +35,7 @@ def render(template: Path, view: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: masked(value) if type(value) is str else value,
     )
     style = palette_css() + _text(_SHARED / "style.css") + _text(template.with_suffix(".css"))
     script = _text(template.with_suffix(".js"))

@@ -17,6 +17,7 @@ from pneumoseg.config.flat import inline, leaves
 from pneumoseg.report.parts import Part, Table, facts
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
+from pneumoseg.shared.passwords import masked
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 KEY_PACKAGES: Final = (
@@ -41,10 +42,11 @@ KEY_PACKAGES: Final = (
 def settings(content: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that outputs depend on, by dotted key in the order of the file, as JSON text.
 
-    Absolute paths lose their folders: they tell of one machine and its user, not of the method.
+    Absolute paths lose their folders, and addresses their password: they tell of one machine and its user, not of the
+    method.
     """
     tracked = {name: section for name, section in content.items() if name not in UNTRACKED_SECTIONS}
-    return {key: inline(_without_folders(value)) for key, value in leaves(tracked)}
+    return {key: masked(inline(_without_folders(value))) for key, value in leaves(tracked)}
 
 
 def changes(params: Params) -> list[tuple[str, str, str]]:

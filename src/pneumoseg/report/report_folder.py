@@ -26,6 +26,7 @@ from pneumoseg.report.parameter_changes import configuration_part
 from pneumoseg.report.parts import Part
 from pneumoseg.report.statistical_plots import copy_plots
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.passwords import masked
 
 _LOGGER = logging.getLogger("pneumoseg")
 _TEMPLATE = Path(__file__).with_name("templates") / "report.html"
@@ -52,7 +53,7 @@ def build_report(layout: Layout, params: Params) -> None:
         view = _view(inputs, folder)
         (folder / "index.html").write_bytes(render(_TEMPLATE, view).encode())
         card = card_markdown(view["parts"]["model-card"].parts, inputs.task, view["banner"])
-        (folder / "model_card.md").write_bytes(card.encode())
+        (folder / "model_card.md").write_bytes(masked(card).encode())
         shutil.rmtree(out, ignore_errors=True)
         folder.replace(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -19,6 +19,7 @@ from pneumoseg.config import Params
 from pneumoseg.config.flat import inline, leaves
 from pneumoseg.shared import fingerprints
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.passwords import masked
 from pneumoseg.shared.tables import METADATA, read_table
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,8 @@ class Configuration:
 
     def dataset(self) -> DatasetInput:
         """The data set as MLflow's entity: name, digest, source."""
-        source = self.params.data.root
-        profile = {"metadata": "data/metadata.csv", "annotations": self.params.data.annotations}
+        source = masked(self.params.data.root)
+        profile = {"metadata": "data/metadata.csv", "annotations": masked(self.params.data.annotations)}
         dataset = Dataset(
             name=Path(source).name or source,
             digest=self.data,

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
+
 from pneumoseg.config import Params
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.shared.errors import PneumosegError
 from pneumoseg.shared.files import digest_files, read_json
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.passwords import masked
 from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.metric_names import flat_metrics
-from pneumoseg.track.model_packaging import log_model
+from pneumoseg.track.model_packaging import holds_model, log_model
 from pneumoseg.track.rows import log_training, open_row
 from pneumoseg.track.store import FAILURES, HINT, Store, first_line, open_store
 
@@ -51,21 +54,22 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
     layout, folds = configuration.layout, configuration.params.split.train_folds
     log_training(store, row, {fold: str(read_json(_model(layout, fold) / "run.json")["train_key"]) for fold in folds})
     figures = [path for path in (layout.test, layout.thresholds, layout.test_cases) if path.is_file()]
-    changed = _unless_there(store, row, "test", figures, layout.root)
+    others = (layout.plots, layout.root / "params.yaml", layout.submission)
+    training = (layout.training / f"fold{fold}.{kind}" for fold in folds for kind in ("csv", "json"))
+    changed = _logged(store, row, layout, "test", figures, (*figures, *others, *training))
     if changed:
         result = TestResult.read(layout.test)
         metrics = flat_metrics(result.model_dump(by_alias=True))
         notes = "\n".join(f"{note.code}: {note.text}" for note in result.notes)
         if layout.thresholds.is_file():
             metrics |= flat_metrics({"thresholds": read_json(layout.thresholds)})
-        others = (layout.plots, layout.root / "params.yaml", layout.submission)
-        curves = (layout.training / f"fold{fold}.csv" for fold in folds)
-        _log_artifacts(store, row, layout, (*figures, *others, *curves))
         store.log(row, metrics=metrics, tags={**changed, "notes": notes or "none"})
     if with_model:
         weights = [path for fold in folds for path in _files(_model(layout, fold))]
-        model = _unless_there(store, row, "model", weights, layout.root)
-        if model and log_model(store, row, configuration, _decision(layout)):
+        model = {"recorded.model": digest_files(weights, layout.root)}
+        run = store.client.get_run(row)
+        there = model.items() <= run.data.tags.items() and holds_model(store, run)
+        if not there and log_model(store, row, configuration, _decision(layout)):
             store.log(row, tags=model)
     return bool(changed)
 
@@ -79,10 +83,10 @@ def record_external(store: Store, configuration: Configuration, row: str) -> boo
     layout = configuration.layout
     sites = {name: layout.external(name) for name in sorted(configuration.params.evaluate.external)}
     figures = {name: TestResult.read(site.test).model_dump(by_alias=True) for name, site in sites.items()}
-    files = [path for site in sites.values() for path in _files(site.metrics)]
-    changed = _unless_there(store, row, "external", files, layout.metrics / "external") if sites else {}
+    folders = [site.metrics for site in sites.values()]
+    files = [path for folder in folders for path in _files(folder)]
+    changed = _logged(store, row, layout, "external", files, folders) if sites else {}
     if changed:
-        _log_artifacts(store, row, layout, (site.metrics for site in sites.values()))
         store.log(row, metrics=flat_metrics({"external": figures}), tags=changed)
     return bool(changed)
 
@@ -90,27 +94,51 @@ def record_external(store: Store, configuration: Configuration, row: str) -> boo
 def record_pages(store: Store, configuration: Configuration, row: str) -> bool:
     """Put the folder of pages on a row as artifact ``report``; False where it is there already."""
     layout = configuration.layout
-    changed = _unless_there(store, row, "report", _files(layout.report), layout.report)
+    changed = _logged(store, row, layout, "report", _files(layout.report), [layout.report])
     if changed:
-        _log_artifacts(store, row, layout, [layout.report])
         store.log(row, tags=changed)
     return bool(changed)
 
 
-def _unless_there(store: Store, row: str, name: str, files: Iterable[Path], root: Path) -> dict[str, str]:
-    """The tag to set once these files are on the row; none where they are there already."""
-    tag = {f"recorded.{name}": digest_files(files, root)}
-    return {} if tag.items() <= store.client.get_run(row).data.tags.items() else tag
+def holds_pages(store: Store, row: Run) -> bool:
+    """Whether a row has its report, and the report its page."""
+    return "recorded.report" in row.data.tags and "report/index.html" in _artifacts(store, row.info.run_id, ["report"])
 
 
-def _log_artifacts(store: Store, row: str, layout: Layout, paths: Iterable[Path]) -> None:
-    """Log files and folders at their places in the project, those of data/ at the top."""
+def _logged(
+    store: Store, row: str, layout: Layout, name: str, figures: Iterable[Path], paths: Iterable[Path]
+) -> dict[str, str]:
+    """Log files and folders at their places in the project, those of data/ at the top, unless all are there.
+
+    Returns:
+        The tag to set now, a digest of ``figures``; nothing where the row has these very files already.
+    """
+    paths = [path for path in paths if path.exists()]
+    tag = {f"recorded.{name}": digest_files(figures, layout.root)}
+    if tag.items() <= store.client.get_run(row).data.tags.items():
+        # A tag says what was recorded once; the artifacts may have been left behind when a database was moved.
+        places = [_place(file, layout) for path in paths for file in (_files(path) if path.is_dir() else [path])]
+        if {str(place) for place in places} <= _artifacts(store, row, {str(place.parent) for place in places}):
+            return {}
     for path in paths:
-        place = path.relative_to(layout.data if path.is_relative_to(layout.data) else layout.root)
-        if path.is_dir():
+        place = _place(path, layout)
+        if path.name == "params.yaml":
+            store.client.log_text(row, masked(path.read_text("utf-8")), path.name)
+        elif path.is_dir():
             store.client.log_artifacts(row, str(path), str(place))
-        elif path.is_file():
+        else:
             store.client.log_artifact(row, str(path), str(place.parent) if place.parent.name else None)
+    return tag
+
+
+def _place(path: Path, layout: Layout) -> Path:
+    return path.relative_to(layout.data if path.is_relative_to(layout.data) else layout.root)
+
+
+def _artifacts(store: Store, row: str, folders: Iterable[str]) -> set[str]:
+    """The artifacts in some folders of a run."""
+    found = (store.client.list_artifacts(row, None if folder == "." else folder) for folder in folders)
+    return {item.path for items in found for item in items}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.entities import Run
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -88,6 +89,14 @@ def log_model(store: Store, row: str, configuration: Configuration, metadata: di
             model_config={"device": "cpu"},
         )
     return True
+
+
+def holds_model(store: Store, row: Run) -> bool:
+    """Whether a model of a run was logged, and its files are there."""
+    models = [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
+    return any(
+        item.path.endswith("MLmodel") for model in models for item in store.client.list_logged_model_artifacts(model)
+    )
 
 
 @contextmanager

@@ -20,9 +20,11 @@ from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
 from pneumoseg.shared.lockfile import LockedStage
+from pneumoseg.shared.passwords import masked
 from pneumoseg.shared.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.track.configuration import Configuration, git_tags
-from pneumoseg.track.evidence import record_evaluation, record_external, record_pages
+from pneumoseg.track.evidence import holds_pages, record_evaluation, record_external, record_pages
+from pneumoseg.track.model_packaging import holds_model
 from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, chosen, current_stages, locked_params
 from pneumoseg.track.rows import (
     find_fold_runs,
@@ -31,7 +33,7 @@ from pneumoseg.track.rows import (
     open_row,
     record_fold,
 )
-from pneumoseg.track.store import FAILURES, Store, close_dead_runs, first_line, open_store, shown
+from pneumoseg.track.store import FAILURES, Store, close_dead_runs, first_line, open_store
 
 PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages")
 DATA_TABLES = ("data/metadata.csv", "data/annotations.csv")
@@ -78,7 +80,7 @@ def rebuild(root: Path, params: Params, sources: Sequence[Revision | None]) -> l
                 outcome.skipped.append(str(error))
     except FAILURES as error:
         raise TrackingError(
-            f"MLflow at {shown(store.uri)} failed ({first_line(error)}); mend it and run pneumoseg track again"
+            f"MLflow at {masked(store.uri)} failed ({first_line(error)}); mend it and run pneumoseg track again"
         ) from error
     return outcomes
 
@@ -186,7 +188,7 @@ class _Rebuilding:
             return
         self._test(row)
         self._external(row)
-        if "recorded.report" not in row.data.tags and "report" in self.stages:
+        if "report" in self.stages and not holds_pages(self.store, row):
             self._pages(row)
 
     @property
@@ -211,7 +213,7 @@ class _Rebuilding:
 
     def _test(self, row: Run) -> None:
         models = [f"data/models/fold{fold}" for fold in self._folds]
-        logs_model = self.configuration.params.tracking.log_model and "recorded.model" not in row.data.tags
+        logs_model = self.configuration.params.tracking.log_model and not holds_model(self.store, row)
         wanted = ["data/submission.csv", *(models if logs_model else ())]
         lacking = self.snapshot.export(wanted, self.configuration.root)
         if lacking:

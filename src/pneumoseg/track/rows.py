@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from mlflow.entities import Run
 
 from pneumoseg.shared.errors import TrackingError
+from pneumoseg.shared.passwords import masked
 from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.live_run import LiveRun
 from pneumoseg.track.store import (
@@ -19,7 +20,6 @@ from pneumoseg.track.store import (
     first_line,
     is_running,
     locked,
-    shown,
     this_process,
 )
 
@@ -73,7 +73,7 @@ def record_fold(
         run = LiveRun(store, _open_fold(store, configuration, row, fold, train_key), strict=strict)
     except FAILURES as error:
         raise TrackingError(
-            f"MLflow at {shown(store.uri)} failed ({first_line(error)}); mend it, or set tracking.enabled: false"
+            f"MLflow at {masked(store.uri)} failed ({first_line(error)}); mend it, or set tracking.enabled: false"
         ) from error
     status = "FAILED"
     try:
@@ -149,4 +149,6 @@ def _close_fold(store: Store, row: str, run: LiveRun, status: str, strict: bool)
     except FAILURES as error:
         if strict:
             raise
-        logger.warning("MLflow at %s failed at the end of training (%s); %s", shown(store.uri), first_line(error), HINT)
+        logger.warning(
+            "MLflow at %s failed at the end of training (%s); %s", masked(store.uri), first_line(error), HINT
+        )

@@ -18,17 +18,17 @@ from filelock import FileLock, Timeout
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from pneumoseg.config.tracking import TrackingParams, check_uri
 from pneumoseg.shared.errors import TrackingError
 from pneumoseg.shared.fingerprints import project_root
+from pneumoseg.shared.passwords import masked
+from pneumoseg.track.database import ARTIFACTS, SQLITE, bring_artifacts_along, make_database
 
 #: What a store that is gone, full or locked raises (a broken connection is an OSError).
 FAILURES = (MlflowException, SQLAlchemyError, OSError)
-SQLITE = "sqlite:///"
 LOCK_TIMEOUT_S = 300.0
 HINT = "nothing is lost: `pneumoseg track` rebuilds the row from files"
 
@@ -79,8 +79,8 @@ class Store:
         self.client.log_batch(
             run_id,
             metrics=points(metrics),
-            params=[Param(name, value) for name, value in params.items()],
-            tags=[RunTag(name, value[:5000]) for name, value in tags.items()],
+            params=[Param(name, masked(value)) for name, value in params.items()],
+            tags=[RunTag(name, masked(value)[:5000]) for name, value in tags.items()],
         )
 
 
@@ -108,7 +108,7 @@ def artifact_root(folder: Path, uri: str) -> Path | None:
     """Where artifacts go: beside the SQLite file or in the repository's root; None: the server decides."""
     if is_server(uri):
         return None
-    return (Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else project_root(folder)) / "mlartifacts"
+    return (Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else project_root(folder)) / ARTIFACTS
 
 
 def open_store(folder: Path, params: TrackingParams) -> Store:
@@ -129,18 +129,14 @@ def open_store(folder: Path, params: TrackingParams) -> Store:
         # Six processes that touch a new SQLite file at once break it for good (tried).
         with locked(lock_path):
             if uri.startswith(SQLITE):
-                _make_database(uri, artifact_root(folder, uri))
+                make_database(uri)
             client = MlflowClient(tracking_uri=uri)
             experiment_id = _experiment(client, params.experiment, artifact_root(folder, uri))
+            if uri.startswith(SQLITE):
+                bring_artifacts_along(uri, client.get_experiment(experiment_id).artifact_location)
     except FAILURES as error:
-        raise TrackingError(f"MLflow at {shown(uri)} cannot be used ({first_line(error)}); {_fix(uri)}") from error
+        raise TrackingError(f"MLflow at {masked(uri)} cannot be used ({first_line(error)}); {_fix(uri)}") from error
     return Store(uri, client, experiment_id, lock_path)
-
-
-def shown(uri: str) -> str:
-    """An address without the password that may stand in it."""
-    parts = urlsplit(uri)
-    return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
 
 
 def this_process() -> str:
@@ -165,18 +161,6 @@ def close_dead_runs(store: Store) -> None:
     for run in store.search("attributes.status = 'RUNNING'"):
         if is_running(run.data.tags.get("process")) is False:
             store.client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _make_database(uri: str, artifacts: Path | None) -> None:
-    """Make the SQLite file aside and move it into place: one that was broken off while made could never be opened."""
-    path = Path(uri.removeprefix(SQLITE))
-    if path.is_file() and path.stat().st_size > 0:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.making")
-    aside.unlink(missing_ok=True)
-    SqlAlchemyStore(f"{SQLITE}{aside}", str(artifacts)).engine.dispose()  # type: ignore[no-untyped-call]
-    aside.replace(path)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
@@ -207,7 +191,7 @@ def _check_port(uri: str) -> None:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except (OSError, ValueError) as error:
-        raise TrackingError(f"MLflow at {shown(uri)} cannot be reached ({error}); {_fix(uri)}") from None
+        raise TrackingError(f"MLflow at {masked(uri)} cannot be reached ({first_line(error)}); {_fix(uri)}") from None
 
 
 @contextmanager
@@ -232,10 +216,10 @@ def _fix(uri: str) -> str:
         return "start the server, or correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.enabled: false"
     return (
         "if its schema is out of date, copy the database and run `mlflow db upgrade "
-        f"{shown(uri)}`; else correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.enabled: false"
+        f"{masked(uri)}`; else correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.enabled: false"
     )
 
 
 def first_line(error: BaseException) -> str:
-    """The message of an error in one line that fits a terminal."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The message of an error in one line that fits a terminal, without a password."""
+    return masked(str(error).strip() or type(error).__name__).splitlines()[0][:200]
