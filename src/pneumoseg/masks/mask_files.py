@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pneumoseg.config.data import DataParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.masks.mask_counts import summarise
+from pneumoseg.radiographs.orientation import LATERALS
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, write_json, write_png
 from pneumoseg.shared.layout import Layout
@@ -30,11 +31,8 @@ logger = logging.getLogger(__name__)
 REJECTED_ROWS: Columns = {"line": "integer", "image_id": "text", "reason": "text"}
 
 #: Beside tables.ANNOTATIONS: positive, negative, or why an image is not annotated: unannotated (no row in the table),
-#: rejected (a row is doubtful), uncertain, blank (see data.labels) or lateral (see below).
+#: rejected (a row is doubtful), uncertain, blank (see data.labels) or lateral.
 STATUS = "status"
-#: Views from the side (DICOM's View Position, and the word). Where a label is the study's, it is what the report says,
-#: not what such an image shows; masks are drawn on frontal images.
-LATERALS = ("LATERAL", "LL", "RL")
 
 #: Of the images that annotations name; more without a file are told.
 _MAX_LOST_FRACTION = 0.05
@@ -145,7 +143,7 @@ def _status(image_id: str, truths: Truths, view: str) -> str:
         return truths.undecided.get(image_id, "unannotated")
     if truth.rejected:
         return "rejected"
-    if view in LATERALS:
+    if view in LATERALS:  # a study's label is what its report says, not what this image shows
         return "lateral"
     return "positive" if truth.positive else "negative"
 

@@ -20,15 +20,16 @@ from pneumoseg.radiographs.rules import Refusal
 class DicomFile:
     """A DICOM file of which everything but the pixels has been read."""
 
-    def __init__(self, content: bytes, max_bytes: int) -> None:
-        """Parse a file.
+    def __init__(self, content: bytes, max_bytes: int, modality: str = "") -> None:
+        """Parse a file; ``modality`` is that of one that states none.
 
         Raises:
             Refusal: (not_dicom, too_large) as in read_dataset.
         """
         parsed = read_dataset(content, max_bytes)
         self._dataset, self._cut_off = parsed.dataset, parsed.cut_off
-        self._header = read_header(self._dataset)
+        header = read_header(self._dataset)
+        self._header = replace(header, text={**header.text, "Modality": header.text["Modality"] or modality})
         self.own_id = self._header.text["SOPInstanceUID"]
         if self._cut_off and not self.own_id:
             raise Refusal("not_dicom", f"the file is cut off {self._cut_off}, or is no DICOM file")

@@ -27,6 +27,8 @@ class Known:
         view: a code such as PA or AP.
         age_years: NaN where what is said is no age.
         spacing_mm: between rows and between columns.
+        modality: a code such as DX, for files that state none.
+        extent_mm: height and width of what the image shows, where its file is a copy of another size.
     """
 
     image_id: str | None = None
@@ -36,6 +38,8 @@ class Known:
     view: str | None = None
     age_years: float | None = None
     spacing_mm: Sequence[float] | None = None
+    modality: str | None = None
+    extent_mm: Sequence[float] | None = None
 
 
 #: Where a source leaves everything to the file.

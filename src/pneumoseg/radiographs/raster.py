@@ -39,17 +39,10 @@ class RasterFile:
         Raises:
             Refusal: (too_large, frames, colour, pixel_data) it is no single grey image of a bearable size.
         """
-        kind = raster_kind(self._content)
-        try:
-            values = self._decode(kind, params.max_pixels)
-        except Image.DecompressionBombError as error:
-            raise Refusal("too_large", f"more pixels than extract.max_pixels = {params.max_pixels}") from error
-        except (OSError, SyntaxError, ValueError, cv2.error) as error:
-            raise Refusal("pixel_data", f"{kind} data truncated or damaged") from error
-        grey = _grey(values)
+        grey = read_grey(self._content, params.max_pixels)
         row: Row = {
             "photometric": "MONOCHROME2",
-            "transfer_syntax": kind,
+            "transfer_syntax": raster_kind(self._content),
             "bits_stored": 8 * grey.itemsize,
             "rows": grey.shape[0],
             "columns": grey.shape[1],
@@ -57,20 +50,36 @@ class RasterFile:
         }
         return Decoded(grey, GreyScale(8 * grey.itemsize, signed=False, inverted=False), row, NOTHING, frozenset())
 
-    def _decode(self, kind: str, max_pixels: int) -> NDArray[Any]:
-        with Image.open(io.BytesIO(self._content), formats=[kind]) as image:
-            rows, columns = image.height, image.width
-            if rows * columns > max_pixels:
-                raise Refusal("too_large", f"{rows} x {columns} pixels are more than extract.max_pixels = {max_pixels}")
-            if getattr(image, "n_frames", 1) > 1:
-                raise Refusal("frames", "several frames, no single radiograph")
-            image.load()  # Pillow, unlike OpenCV, tells of a file that is cut off
-            if kind == "PNG" and self._content[24] == 16:  # of colour, Pillow keeps 8 bits of 16
-                found: NDArray[Any] | None = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)
-                if found is None:
-                    raise OSError("not decodable")
-                return found
-            return np.asarray(image.convert("RGBA") if image.mode == "P" or "transparency" in image.info else image)
+
+def read_grey(content: bytes, max_pixels: int) -> NDArray[Any]:
+    """The grey values of a file of a raster_kind, (H, W) uint8 or uint16.
+
+    Raises:
+        Refusal: (too_large, frames, colour, pixel_data) it is no single grey image of a bearable size.
+    """
+    kind = raster_kind(content)
+    try:
+        return _grey(_decode(content, kind, max_pixels))
+    except Image.DecompressionBombError as error:
+        raise Refusal("too_large", f"more pixels than extract.max_pixels = {max_pixels}") from error
+    except (OSError, SyntaxError, ValueError, cv2.error) as error:
+        raise Refusal("pixel_data", f"{kind} data truncated or damaged") from error
+
+
+def _decode(content: bytes, kind: str, max_pixels: int) -> NDArray[Any]:
+    with Image.open(io.BytesIO(content), formats=[kind]) as image:
+        rows, columns = image.height, image.width
+        if rows * columns > max_pixels:
+            raise Refusal("too_large", f"{rows} x {columns} pixels are more than extract.max_pixels = {max_pixels}")
+        if getattr(image, "n_frames", 1) > 1:
+            raise Refusal("frames", "several frames, no single radiograph")
+        image.load()  # Pillow, unlike OpenCV, tells of a file that is cut off
+        if kind == "PNG" and content[24] == 16:  # of colour, Pillow keeps 8 bits of 16
+            found: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            if found is None:
+                raise OSError("not decodable")
+            return found
+        return np.asarray(image.convert("RGBA") if image.mode == "P" or "transparency" in image.info else image)
 
 
 def _grey(values: NDArray[Any]) -> NDArray[Any]:

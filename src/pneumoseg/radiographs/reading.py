@@ -15,11 +15,14 @@ from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.dicom import DicomFile
 from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.radiographs.image_file import NOTHING, ImageFile, Known, Row
+from pneumoseg.radiographs.orientation import LATERALS, lies_on_side
 from pneumoseg.radiographs.parsing import quiet
 from pneumoseg.radiographs.picture import make_picture
 from pneumoseg.radiographs.raster import RasterFile, raster_kind
 from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.shared.files import digest_bytes
+
+_SIZES = ("rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def read_radiograph(
             row = _described(_known(told, decoded.known, flags), decoded.row, params, key, flags)
             pixels, remarks = make_picture(decoded.stored, decoded.scale, params)
             flags |= remarks
+            if row["view_position"] not in LATERALS and lies_on_side(pixels):
+                flags.add("on_its_side")
     except Refusal as refusal:
         name = file.name if isinstance(file, Path) else ""
         raise Refusal(refusal.kind, refusal.reason, image_id, source=name) from refusal.__cause__
@@ -82,7 +87,7 @@ def _open(file: Path | bytes, params: ExtractParams, told: Known) -> ImageFile:
     content = _content(file, max_bytes) if isinstance(file, Path) else file
     if raster_kind(content) and told.image_id:  # without an id from its source only DICOM can be an image
         return RasterFile(content)
-    return DicomFile(content, max_bytes)
+    return DicomFile(content, max_bytes, told.modality or "")
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
@@ -136,8 +141,11 @@ def _described(known: Known, row: Row, params: ExtractParams, key: bytes, flags:
     if age is not None and (math.isnan(age) or not 0 <= age <= params.max_age_years):
         flags.add("age_unusable")
         age = None
-    spacing: Sequence[float | None] = known.spacing_mm or ()
-    if not identity.is_spacing(known.spacing_mm or ()):
+    said = known.spacing_mm or ()
+    if not said and known.extent_mm:
+        said = [extent / float(row[name] or 1) for extent, name in zip(known.extent_mm, _SIZES, strict=True)]
+    spacing: Sequence[float | None] = said
+    if not identity.is_spacing(said):
         flags.add("spacing_unusable")
         spacing = (None, None)
     return {

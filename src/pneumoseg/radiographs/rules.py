@@ -42,6 +42,7 @@ FLAGS: Mapping[str, str] = {
     "few_levels": "fewer than 32 grey levels in the PNG, of more than 1,000 in the file",
     "lut_rescaled": "the VOI LUT uses less than half of the range that it announces: scaled to the bits it uses",
     "nearly_blank": "more than 99 % of the pixels are black, or white",
+    "on_its_side": "a frontal image that looks turned by 90 degrees: kept as it is",
     "patient_id_missing": "PatientID is empty: patient_id is empty, the patient counts as unknown",
     "patient_id_placeholder": "PatientID is a word for nobody, such as ANONYMOUS, none or 0: as if it were empty",
     "spacing_at_detector": "no PixelSpacing, so ImagerPixelSpacing: millimetres at the detector, where all is enlarged",
@@ -51,7 +52,7 @@ FLAGS: Mapping[str, str] = {
     "window_unusable": "the window has no number or no width: the range without a window is shown instead",
 }
 #: Flags of a picture that somebody should look at: named in the log with their files.
-DOUBTFUL = ("blotted_out", "few_levels", "nearly_blank", "uniform", "lut_rescaled", "bits_corrected")
+DOUBTFUL = ("blotted_out", "few_levels", "nearly_blank", "on_its_side", "uniform", "lut_rescaled", "bits_corrected")
 
 
 class Refusal(DataError):  # noqa: N818 - the ordinary fate of a file, no failure of the program

@@ -81,7 +81,7 @@ def find_candidates(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"data.root = {root}: no such folder; give the folder that holds the DICOM files")
-    files = list(_files(root))
+    files = list(walk(root))
     found = [path for path in files if is_candidate(path.name) and not _is_special(path) and _may_be_dicom(path)]
     if not found:
         raise DataError(
@@ -98,7 +98,7 @@ def count_passed_over(root: Path, taken: Collection[Path]) -> dict[str, int]:
     name.
     """
     taken = set(taken)
-    suffixes = Counter(_suffix(path.name) for path in _files(root) if path not in taken) if root.is_dir() else Counter()
+    suffixes = Counter(_suffix(path.name) for path in walk(root) if path not in taken) if root.is_dir() else Counter()
     return dict(sorted(suffixes.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -107,8 +107,8 @@ def _suffix(name: str) -> str:
     return NO_SUFFIX if not suffix else suffix if suffix in _COMMON else OTHER_SUFFIX
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Everything below ``root`` that is no folder."""
+def walk(root: Path) -> Iterator[Path]:
+    """Every file below ``root``; links are followed, and a folder reached twice is read once, so that loops end."""
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
         status = Path(folder).stat()
