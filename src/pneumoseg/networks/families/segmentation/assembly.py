@@ -101,6 +101,13 @@ class SegmentationNetwork(Network):
         return features, deepest
 
 
+#: One line that writes the published weights of an encoder into a file for model.weights; the README has it too.
+WRITE_ENCODER = (
+    'python -c "import segmentation_models_pytorch as smp, safetensors.torch as st; '
+    "st.save_file(smp.encoders.get_encoder('{encoder}', weights='imagenet').state_dict(), '{encoder}.safetensors')\""
+)
+
+
 def build_base(params: ModelParams, published: str | None) -> Any:
     """The architecture and encoder themselves, with published weights or random.
 
@@ -129,9 +136,11 @@ def build_base(params: ModelParams, published: str | None) -> Any:
             raise
         raise ParameterError(
             f"model.weights = {published}: the weights of {params.encoder} could not be had ({_first_line(error)}). "
-            f"With a network, run again; without one, copy the hub's cache of a machine that has them "
-            f"(HF_HOME, by default ~/.cache/huggingface) and set HF_HUB_OFFLINE=1, or give the path of a .safetensors "
-            f"file, or set it to null for random weights"
+            f"With a network, run again. Without one, give a file of the encoder alone, "
+            f"-S model.weights=/path/{params.encoder}.safetensors, which a machine with a network writes by\n"
+            f"  {WRITE_ENCODER.format(encoder=params.encoder)}\n"
+            f"or copy its cache of the hub (HF_HOME, by default ~/.cache/huggingface) and set HF_HUB_OFFLINE=1, or set "
+            f"model.weights to null for random weights"
         ) from None
     except _MISFITS as error:
         image_px = f" and encoder_image_px = {params.encoder_image_px}" if params.encoder_image_px else ""
