@@ -64,9 +64,9 @@ def test_ui_refuses_a_port_in_use_and_names_a_server(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(Exception, match=r"port \d+ on 127\.0\.0\.1 cannot be used .* choose another with --port"):
-            ui._check_free(taken.getsockname()[1])
+            ui.check_free(taken.getsockname()[1])
     with pytest.raises(Exception, match="port 70000"):
-        ui._check_free(70000)
+        ui.check_free(70000)
 
 
 def test_track_says_that_tracking_is_off(

@@ -19,11 +19,11 @@ from pneumoseg.use import reading_files
 from pneumoseg.use.bundle import Bundle
 from pneumoseg.use.intake import find_inputs
 from pneumoseg.use.reading_files import Job, read_files
-from pneumoseg.use.results import WRITERS
+from pneumoseg.use.results import RESULTS
 from tests.radiographs.dicom_files import dataset, ramp
 from tests.use.conftest import encoded
 
-ALL = tuple(WRITERS)
+ALL = tuple(RESULTS)
 
 
 def write_radiographs(folder: Path) -> Path:

@@ -25,7 +25,9 @@ def register(subparsers: Any) -> None:
         default="data/bundle",
         help="folder of a bundle (default: data/bundle), run of MLflow or models:/ URI",
     )
-    parser.add_argument("--write", default="mask,overlay,json", help="results, of mask, map, overlay, json, rle, …")
+    parser.add_argument(
+        "--write", default="mask,overlay,json", help="of mask, map, overlay, json, rle (default: mask,overlay,json)"
+    )
     parser.add_argument("--csv", type=Path, metavar="TABLE.csv", help="run-length codes of all masks in one table")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode files (default: 1)")
@@ -39,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     from pneumoseg.use.bundle import Bundle
     from pneumoseg.use.intake import find_inputs
     from pneumoseg.use.reading_files import Job, read_files
-    from pneumoseg.use.results import WRITERS
+    from pneumoseg.use.results import RESULTS
 
     results = tuple(dict.fromkeys(filter(None, args.write.split(","))))
-    unknown = [name for name in results if name not in WRITERS]
+    unknown = [name for name in results if name not in RESULTS]
     if unknown:
-        args.usage(f"--write {unknown[0]}: not one of {', '.join(WRITERS)}")
+        args.usage(f"--write {unknown[0]}: not one of {', '.join(RESULTS)}")
     if args.workers < 0:
         args.usage(f"--workers {args.workers}: at least 0")
     bundle = Bundle.read(Path(args.model))

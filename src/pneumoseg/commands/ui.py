@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if is_server(store.uri):
         sys.stdout.write(f"The runs are on an MLflow server: {masked(store.uri)}/{prepare_table(store)}\n")
         return 0
-    _check_free(args.port)
+    check_free(args.port)
     page = prepare_table(store)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(args.port), "--workers", "1"]
     command += ["--artifacts-destination", str(artifact_root(root, store.uri))]
@@ -86,7 +86,7 @@ def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _check_free(port: int) -> None:
+def check_free(port: int) -> None:
     """Refuse a port that is taken.
 
     Raises:

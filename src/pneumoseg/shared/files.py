@@ -92,12 +92,17 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_png(path: Path, image: NDArray[Any]) -> None:
     """Write a uint8 or uint16 array, (H, W) grey or (H, W, 3) RGB, as a PNG; never a half-written one."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(png_bytes(image))
+
+
+def png_bytes(image: NDArray[Any]) -> bytes:
+    """The same as the content of a file."""
     rows = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     done, buffer = cv2.imencode(".png", rows, PNG_FLAGS)
     if not done:
-        raise DataError(f"{path}: an image of shape {image.shape} and type {image.dtype} cannot be written as PNG")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.tobytes())
+        raise DataError(f"an image of shape {image.shape} and type {image.dtype} cannot be written as PNG")
+    return buffer.tobytes()
 
 
 def read_png(path: Path) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pneumoseg.drawing.overlays import PREDICTION_COLOUR, display_image, display_mask, display_size, outline_layer
 from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.rule.decision import Decider, Map, Mask
-from pneumoseg.shared.files import write_json, write_png
+from pneumoseg.shared.files import png_bytes, write_json, write_png
 
 Side = Literal["left", "right", "both"]
 Origin = Literal["image_head", "map_maximum", "image_head_and_map_maximum"]
@@ -172,8 +172,7 @@ class Reading:
 
     def _repr_png_(self) -> bytes:
         """How a notebook shows it."""
-        _, buffer = cv2.imencode(".png", cv2.cvtColor(self.overlay(512), cv2.COLOR_RGB2BGR))
-        return buffer.tobytes()
+        return png_bytes(self.overlay(512))
 
     def __repr__(self) -> str:
         """One line."""

@@ -44,7 +44,7 @@ class Job:
 
     Attributes:
         out: folder of one subfolder an image, and run.json.
-        results: keys of results.WRITERS.
+        results: keys of results.RESULTS.
         csv: where a table ImageId,EncodedPixels goes; None: nowhere.
         workers: processes that decode files; 0: none, so that a decoder that crashes ends everything.
         overwrite: read again what is finished.
