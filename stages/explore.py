@@ -1,10 +1,15 @@
 """Stage explore: tables and statistical plots of the data set."""
 
-import sys
+from __future__ import annotations
 
-from pneumoseg.config import Params
+import sys
+from typing import TYPE_CHECKING
+
 from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def work(params: Params) -> None:

@@ -1,11 +1,16 @@
 """Stage external_evaluate: the figures of one set of evaluate.external."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
-from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def work(name: str, params: Params) -> None:

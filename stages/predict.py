@@ -1,10 +1,15 @@
 """Stages predict and external_predict: probability maps of the main set, or of one set of evaluate.external."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def main(argv: list[str] | None = None) -> int:

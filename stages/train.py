@@ -1,12 +1,17 @@
 """Stage train: one network, trained on every fold but one."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
-from pneumoseg.config import Params
 from pneumoseg.shared.layout import Layout
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 MAIN = Layout()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from pneumoseg.config import Params
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def work(params: Params) -> None:

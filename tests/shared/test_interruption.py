@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoseg import stage
+from pneumoseg import config, stage
 from pneumoseg.shared import interruption
 from pneumoseg.shared.errors import DataError
 
@@ -190,14 +190,14 @@ def refused():
     [(press, 130), (swallow, 130), (turned_into_another_error, 130), (refused, 1), (lambda: None, 0)],
 )
 def test_how_a_stage_ends(monkeypatch, caplog, work, code):
-    monkeypatch.setattr(stage, "load_params", lambda: None)
+    monkeypatch.setattr(config, "load_params", lambda: None)
     assert stage.run_stage(lambda _: work()) == code
     assert ("interrupted" in caplog.text) == (code == 130)
     assert ("no such folder" in caplog.text) == (code == 1)
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(stage, "load_params", lambda: None)
+    monkeypatch.setattr(config, "load_params", lambda: None)
     with pytest.raises(ZeroDivisionError):
         stage.run_stage(lambda _: 1 / 0)
 
@@ -243,3 +243,15 @@ def test_a_press_while_a_pool_starts_a_process(tmp_path):
     )
     assert done.stdout == "interrupted 2 False\n"
     assert "Traceback" not in done.stderr
+
+
+def test_scripts_import_nothing_slow_before_ctrl_c_is_watched():
+    """In the first moments of a stage Ctrl-C would end in a traceback of whatever is being imported."""
+    code = (
+        "import pathlib, runpy, sys\n"
+        "for path in pathlib.Path('stages').glob('*.py'): runpy.run_path(str(path), run_name='imported')\n"
+        "print(sorted({'pneumoseg.config', 'numpy', 'pandas', 'torch', 'pydantic', 'tqdm', 'dvc'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

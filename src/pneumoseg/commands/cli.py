@@ -39,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code."""
     guard_output()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    args = build_parser().parse_args(argv)
+    command = ""
     try:
+        args = build_parser().parse_args(argv)
+        command = f" {args.command}"
         code: int = _module(args.command).run(args)
     except PneumosegError as error:
-        sys.stderr.write(f"pneumoseg {args.command}: {error}\n")
+        sys.stderr.write(f"pneumoseg{command}: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pneumoseg.config.predict import PredictParams
 from pneumoseg.config.runtime import RuntimeParams
@@ -25,6 +24,7 @@ from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
 from pneumoseg.shared.fingerprints import project_root
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.progress_lines import follow
 from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, r
     key = ensemble.fingerprint(tasks, layout.metadata)
     rows: list[tuple[str, str, str, float]] = []
     with finished_in(root / ".resume" / f"predict-{key}", layout.predictions) as finished:
-        with tqdm(total=sum(len(task.image_ids) for task in tasks), desc="predict", unit="image", disable=None) as bar:
+        with follow(sum(len(task.image_ids) for task in tasks), "predict", "image") as bar:
             for name in SETS:
                 (finished.out / name).mkdir(exist_ok=True)
                 started, count = time.perf_counter(), len(rows)

@@ -12,7 +12,6 @@ import importlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -24,10 +23,9 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from pneumoseg.shared import interruption
 from pneumoseg.shared.errors import ParameterError
+from pneumoseg.shared.progress_lines import follow
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +44,7 @@ def available_cores() -> int:
 def map_threads(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None, title: str, unit: str = "image"
 ) -> list[Result]:
-    """Call a function for every item by threads, with a progress bar on stderr.
+    """Call a function for every item by threads, followed on stderr.
 
     Args:
         function: gives something small; what it raises ends the work within a few items.
@@ -58,7 +56,7 @@ def map_threads(
     threads = max(1, available_cores() if workers is None else workers)
     batch = _CHUNK * threads
     results: list[Result] = []
-    with tqdm(total=len(items), desc=title, unit=unit, disable=None) as bar, ThreadPoolExecutor(threads) as pool:
+    with follow(len(items), title, unit) as bar, ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(items), batch):
             some = items[start : start + batch]
             for result in pool.map(function, some) if threads > 1 else map(function, some):
@@ -76,7 +74,7 @@ def run_all(
     scheduler: str | None = None,
     unit: str = "image",
 ) -> list[Result]:
-    """Call a function for every item by processes, with a progress bar on stderr.
+    """Call a function for every item by processes, followed on stderr.
 
     Args:
         work: can be pickled; raises only what shall stop everything.
@@ -91,8 +89,7 @@ def run_all(
         ParameterError: the cluster cannot be used.
     """
     found: dict[int, Result] = {}
-    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file does not want five lines a second
-    bar = tqdm(total=len(items), desc=title, unit=unit, mininterval=interval, dynamic_ncols=True)
+    bar = follow(len(items), title, unit)
     with interruption.held(), bar, closing(as_done(work, items, crashed, workers, scheduler)) as results:
         for index, result in results:
             found[index] = result

@@ -46,7 +46,7 @@ def resolve(root: Path, name: str) -> Revision:
     """Find the commit of a git revision or of an experiment (a unique start of its name suffices).
 
     Raises:
-        DataError: there is no such revision, or the folder is no DVC repository under git.
+        DataError: there is no such revision, the folder is no DVC repository under git, or git distrusts its owner.
     """
     known = experiments(root)
     sha = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
@@ -76,14 +76,21 @@ def experiments(root: Path) -> list[Revision]:
 
 
 def _check(root: Path) -> None:
-    if not (root / ".dvc").is_dir() or not _git(root, "rev-parse", "--git-dir"):
+    told = _run_git(root, "rev-parse", "--git-dir")
+    if "safe.directory" in told.stderr:
+        raise DataError(f"git refuses this repository, which belongs to another user. It says: {told.stderr.strip()}")
+    if not (root / ".dvc").is_dir() or not told.stdout:
         raise DataError(f"{root}: not a DVC repository under git; run from a clone of the project")
 
 
 def _git(root: Path, *arguments: str) -> str:
     """What git says; nothing where it refuses."""
+    return _run_git(root, *arguments).stdout
+
+
+def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["git", "-C", os.fspath(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - no shell
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
 
 
 class Snapshot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from pneumoseg.augment import Augmenter
 from pneumoseg.networks.family import Batch
+from pneumoseg.shared.errors import TrainingError
 from pneumoseg.train.arrays import ImageArrays, build_arrays
 from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.sampling import Sample
 
 Item = TypeVar("Item")
+
+#: What torch says where a process writes beyond the end of /dev/shm, or cannot enlarge a file in it.
+_NO_SHARED_MEMORY = re.compile(r"bus error|shared memory|torch_shm|No space left on device", re.IGNORECASE)
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
 
 
 class TrainingImages(Dataset[Batch]):
@@ -89,9 +96,22 @@ class EpochLoader(Generic[Item]):
         )
 
     def epoch(self, batches: Iterable[list[Sample]]) -> Iterator[Item]:
-        """Yield what the data set gives for the samples of each batch, stacked field by field."""
+        """Yield what the data set gives for the samples of each batch, stacked field by field.
+
+        Raises:
+            TrainingError: the shared memory of this machine, or of its container, is too small for the processes.
+        """
         self._batches.current = list(batches)
-        yield from self._loader
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if not _NO_SHARED_MEMORY.search(str(error)):
+                raise
+            raise TrainingError(
+                f"the {self._loader.num_workers} processes that load images hand them over in shared memory, and that "
+                f"ran full{_shared_memory()}: set runtime.workers to 0 or to fewer, or give the container more of it, "
+                "as with docker run --shm-size=2g"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,12 @@ class TrainingSet:
     def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
         """A loader of a data set of Samples."""
         return EpochLoader(dataset, self.workers, self.pin_memory)
+
+
+def _shared_memory() -> str:
+    if not _SHARED_MEMORY.is_dir():
+        return ""
+    return f" ({_SHARED_MEMORY} has {shutil.disk_usage(_SHARED_MEMORY).total / 2**20:,.3g} MiB)"
 
 
 def _one_thread(_worker: int) -> None:

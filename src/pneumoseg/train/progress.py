@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pneumoseg.config.train import PhaseParams
 from pneumoseg.networks.family import Batch
 from pneumoseg.shared.errors import TrainingError
+from pneumoseg.shared.progress_lines import follow
 from pneumoseg.train.figures import FIGURES
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,8 @@ class EpochProgress:
     """Follows one epoch's batches: losses, images a second, the share of time spent waiting for data."""
 
     def __init__(self, epoch: int, batches: int, visible: bool) -> None:
-        """Show a bar of ``batches`` steps where stderr is a terminal."""
-        self._bar = tqdm(
-            total=batches,
-            desc=f"epoch {epoch}",
-            unit="batch",
-            leave=False,
-            disable=not (visible and sys.stderr.isatty()),
-        )
+        """Show how many of ``batches`` steps are done."""
+        self._bar = follow(batches, f"epoch {epoch}", "step", shown=visible, leave=False)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._pending: list[tuple[Tensor, list[str]]] = []
@@ -74,7 +68,9 @@ class EpochProgress:
             self._check()
             if not self._bar.disable:
                 rate = self._images / (time.perf_counter() - self._started)
-                self._bar.set_postfix(loss=f"{float(terms['loss']):.3f}", lr=f"{lr:.1e}", images_s=f"{rate:.1f}")
+                self._bar.set_postfix(
+                    loss=f"{float(terms['loss']):.3f}", lr=f"{lr:.1e}", images_s=f"{rate:.1f}", refresh=False
+                )
         self._bar.update()
 
     def losses(self) -> dict[str, float]:

@@ -134,7 +134,11 @@ def _fit(model: Network, params: TrainParams, runtime: RuntimeParams) -> None:
         check_size(model, side_px, share, f"train.phases.{number}.size_px")
     unused = freeze_unused(model, params.phases[0].crop_px or params.phases[0].size_px)
     if unused:
-        logger.info("%d parameters have no part in the output and are left as they are", len(unused))
+        logger.info(
+            "%d tensors of weights (such as %s) belong to parts of the published network that this one does not use: "
+            "they stay untrained, and nothing needs to be done",
+            len(unused), unused[0],
+        )  # fmt: skip
 
 
 def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
