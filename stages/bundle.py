@@ -1,9 +1,14 @@
 """Stage bundle: one folder with everything that an answer to a radiograph needs."""
 
-import sys
+from __future__ import annotations
 
-from pneumoseg.config import Params
+import sys
+from typing import TYPE_CHECKING
+
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def work(params: Params) -> None:

@@ -14,14 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from pneumoseg.radiographs.reading import Radiograph
 from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.shared import interruption, rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, read_json, write_json
 from pneumoseg.shared.parallel import as_done
+from pneumoseg.shared.progress_lines import follow
 from pneumoseg.use.bundle import Bundle
 from pneumoseg.use.decoding import decode
 from pneumoseg.use.intake import Input
@@ -75,7 +74,7 @@ def read_files(inputs: Sequence[Input], bundle: Bundle, device: str, job: Job) -
     waiting = [item for item in inputs if item.name not in names]
     taken = {row["image_id"].casefold() for row in rows if row["accepted"]}
     unfinished = job.out / UNFINISHED_FILE
-    with tqdm(total=len(waiting), desc="predict", unit="image", disable=None) as bar, unfinished.open("w") as log:
+    with follow(len(waiting), "predict", "image") as bar, unfinished.open("w") as log:
         log.writelines(json.dumps(line) + "\n" for line in (asked, *rows))
         for item, answer in _answers(waiting, bundle, device, job.workers):
             row = {"file": item.name, "stamp": stamps[item.name], **_settle(answer, taken, job)}
