@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 import sys
 from collections.abc import Callable
+from functools import reduce
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pneumoseg.shared import interruption
@@ -13,6 +16,13 @@ from pneumoseg.shared.passwords import guard_output
 
 if TYPE_CHECKING:
     from pneumoseg.config import Params
+
+#: By stage: keys of its section that name files of the user's. DVC watches those below data/inputs/<stage>.
+_NAMING = {
+    "split": ("patient_map", "test_list"),
+    "train": ("pseudo_labels.folder",),
+    "evaluate": ("submission_ids",),
+}
 
 
 def run_stage(work: Callable[[Params], None]) -> int:
@@ -28,7 +38,9 @@ def run_stage(work: Callable[[Params], None]) -> int:
         try:
             from pneumoseg.config import load_params
 
-            work(load_params())
+            params = load_params()
+            _tell_unwatched(Path(sys.argv[0]).stem, params, logger)
+            work(params)
             interruption.check()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or interruption.pressed():  # C code can turn it into other errors
@@ -39,3 +51,13 @@ def run_stage(work: Callable[[Params], None]) -> int:
             logger.error("error: %s", error)  # noqa: TRY400 - a mistake the user can mend needs no traceback
             return 1
     return 0
+
+
+def _tell_unwatched(stage: str, params: Params, logger: logging.Logger) -> None:
+    """Say of every file whose content DVC does not see."""
+    folder = PurePosixPath(f"data/inputs/{stage}")
+    for key in _NAMING.get(stage, ()):
+        named = reduce(getattr, key.split("."), getattr(params, stage))
+        if named is not None and folder not in PurePosixPath(posixpath.normpath(named)).parents:
+            told = "%s.%s = %s is not in %s, which DVC watches: after an edit of it, dvc repro -f %s"
+            logger.warning(told, stage, key, named, folder, stage)

@@ -21,6 +21,7 @@ from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.external.evaluation import CASES, evaluate_site
 from pneumoseg.external.preparing import extract_site
 from pneumoseg.external.sites import find_source, named
+from pneumoseg.predict.planning import Task, plan
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_json, read_png, write_json, write_png
@@ -426,6 +427,36 @@ def test_figures_by_hand(tmp_path: Path):
     }  # fmt: skip
     assert {name: content[name] for name in expected} == pytest.approx(expected)
     assert content["notes"][0]["code"] == "phantom"
+
+
+def test_a_set_of_labels_alone_has_rates_and_no_dice_of_positives(tmp_path: Path):
+    site = hand_made(tmp_path)
+    with_masks = evaluate_site(site, NO_TEMPERATURE)
+    shutil.rmtree(site.masks)
+    annotations = read_table(site.annotations, ANNOTATIONS)
+    write_table(site.annotations, annotations.assign(mask_known=1 - annotations["pneumothorax"]), ANNOTATIONS)
+    result = evaluate_site(site, NO_TEMPERATURE)
+    for name in ("auc", "sensitivity", "specificity", "ppv"):
+        assert result.figure(name) == with_masks.figure(name)
+        assert result.figure(name).value is not None
+    assert result.figure("dice_pos").value is None
+    assert (result.n, result.n_mask_known) == (4, 2)
+
+
+def test_a_set_without_labels_is_only_predicted(tmp_path: Path):
+    site = hand_made(tmp_path)
+    write_table(site.folds, read_table(site.folds, FOLDS)[:0], FOLDS)
+    assert plan(site, [0]) == [Task("unlabelled", "", ("a", "b", "c", "d"))]
+    (site.predictions / "test").rename(site.predictions / "unlabelled")
+    images = read_table(site.predictions / "images.csv", PREDICTED)
+    write_table(site.predictions / "images.csv", images.assign(set="unlabelled", fold=""), PREDICTED)
+    result = evaluate_site(site, NO_TEMPERATURE)
+    assert (result.n, result.codes()) == (0, {"no_labels"})
+    assert "2 of 4 images are called positive" in result.notes[0].text
+    cases = read_table(site.test_cases, CASES).set_index("image_id")
+    assert cases["called"].tolist() == [1, 0, 0, 1]
+    assert cases["predicted_px"].tolist() == [8, 0, 0, 3]
+    assert cases[["pneumothorax", "dice"]].isna().all(axis=None)
 
 
 def test_shared_images_are_counted_told_and_left_out_beside(tmp_path: Path, caplog: pytest.LogCaptureFixture):

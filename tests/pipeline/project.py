@@ -27,6 +27,7 @@ PARTS = (
     "src",
     "stages",
     "metrics/external/README.md",
+    "data/inputs",
     "recipes",
     ".dvcignore",
     ".gitignore",
@@ -161,7 +162,6 @@ def make_project(root: Path, values: dict[str, Any]) -> Project:
         elif source.is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / name)
-    (root / "data").mkdir()
     shutil.copy2(ROOT / "data/.gitignore", root / "data/.gitignore")
     (root / ".dvc").mkdir()
     shutil.copy2(ROOT / ".dvc/config", root / ".dvc/config")

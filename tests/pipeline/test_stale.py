@@ -32,6 +32,16 @@ def test_runtime_and_tracking_change_no_stage(project: Project):
     assert project.changed() == set()
 
 
+def test_an_edit_of_a_file_that_a_parameter_names_runs_the_stage_that_reads_it(project: Project):
+    for stage in ("split", "train", "evaluate"):
+        (project.root / f"data/inputs/{stage}/mine.csv").write_text("a,b\n")
+    assert project.changed() == {"split", "train@0", "evaluate"}
+    mask = project.root / "data/phantom/masks/a.png"
+    mask.parent.mkdir()
+    mask.write_bytes(b"mask")
+    assert {"extract", "masks"} <= project.changed()
+
+
 def test_no_stage_changes_what_it_depends_on(project: Project):
     """Each is run once more, beside a fold and an external set that are no longer asked for."""
     project.set_params({"tracking.enabled": False})

@@ -309,6 +309,10 @@ def test_a_table_of_another_set_is_recognised(tmp_path: Path) -> None:
     folder = tmp_path / "set/CheXpert-v1.0-small"
     for name in ("nih", "padchest", "siim_png"):
         assert "looks like chexpert: data.format: chexpert" in fails(tmp_path / "out", name, folder)
+    save(tmp_path / "dicom/a.dcm", dataset(picture(0), image_id="1.2"))
+    told = fails(tmp_path / "out", "siim", tmp_path / "dicom", folder / "train.csv")
+    assert "ImageId" in told
+    assert "This looks like chexpert: data.format: chexpert" in told
     told = fails(tmp_path / "out", "candid", folder, folder / "train.csv")
     assert "no column SOPInstanceUID, filename, EncodedPixels" in told
     assert "This looks like chexpert: data.format: chexpert" in told

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.assessing import Judged, assess, judge
 from pneumoseg.evaluate.measuring import TEST_CASES
-from pneumoseg.evaluate.result import Note, Overlap, TestResult, WithoutShared
-from pneumoseg.rule.cases import Predictions
+from pneumoseg.evaluate.result import Group, Note, Overlap, TestResult, WithoutShared
+from pneumoseg.rule.cases import Predictions, read_map
+from pneumoseg.rule.decision import read_rule
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.tables import Columns
+from pneumoseg.shared.tables import METADATA, Columns, read_table, unknown_patient, write_table
 from pneumoseg.split.overlap import PARTS, REASONS, find_shared
+from pneumoseg.stats.margins import Margin
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +29,7 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
     """Judge a set: the same figures as of the test images, under the same rule and temperature.
 
     Nothing is tuned on the set: rule and temperature come from the main set's validation images. Images that the main
-    set has too are counted, and figures without them are given beside.
+    set has too are counted, and figures without them are given beside. Of a set without labels only the calls are told.
 
     Args:
         site: the set, extracted and predicted; its figures and cases are written.
@@ -37,13 +42,15 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
     Raises:
         DataError: files are missing or contradict each other.
     """
-    judged = judge(site, Predictions.read(site), params, workers)
-    shared = find_shared(site)
+    predictions, shared = Predictions.read(site), find_shared(site)
     overlap = Overlap(
         images=len(shared),
         by={reason: int((shared["reason"] == reason).sum()) for reason in REASONS},
         parts={part: int((shared["part"] == part).sum()) for part in PARTS},
     )
+    if predictions.folds.empty:
+        return _only_predicted(site, predictions.images, overlap)
+    judged = judge(site, predictions, params, workers)
     told: dict[str, Any] = {"overlap": overlap}
     if len(shared):
         note = Note(code="shared", text=_describe(overlap, judged.result.n))
@@ -54,6 +61,42 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
     rows = judged.rows.merge(shared.rename(columns=columns), on="image_id", how="left")
     judged.write_rows(site, CASES, rows.fillna(dict.fromkeys(columns.values(), "")))
     result = judged.result.model_copy(update=told)
+    result.write(site.test)
+    return result
+
+
+def _only_predicted(site: Layout, images: pd.DataFrame, overlap: Overlap) -> TestResult:
+    """Table and count of the calls in a set without labels: nothing is measured."""
+    rule = read_rule(site.main.thresholds)
+    about = read_table(site.metadata, METADATA).set_index("image_id").to_dict("index")
+    rows = []
+    for image_id, which, probability in images[["image_id", "set", "probability"]].itertuples(index=False):
+        known, pixels = about[image_id], None
+        if rule.mask_threshold is not None:
+            levels = read_map(site.predictions / which / f"{image_id}.png")
+            pixels = int(np.count_nonzero(rule.apply(levels, probability)))
+        called = rule.opens(probability) if pixels is None else pixels > 0
+        row = {"image_id": image_id, "patient": known["patient_id"] or unknown_patient(image_id), "called": int(called)}
+        row |= {"probability": probability, "predicted_px": pixels, "image_px": known["rows"] * known["columns"]}
+        rows.append(row | {name: known[name] for name in ("sex", "view_position", "phantom")})
+    table = pd.DataFrame(rows)
+    write_table(site.test_cases, table, CASES)
+    said = (
+        f"no image has a label, so nothing is measured; {int(table['called'].sum())} of {len(table)} images are called "
+        f"positive: {site.test_cases.name} lists them, maps are in {site.predictions}"
+    )
+    logger.warning("external set %s: %s", site.name, said)
+    nothing = Margin(difference=None, interval=(None, None), verdict="unknown")
+    result = TestResult(
+        n=0,
+        phantom=int((table["phantom"] == 1).any()),
+        beats_all_empty=nothing,
+        beats_plain_05=nothing,
+        plain_05=Group(),
+        notes=(Note(code="no_labels", text=said),),
+        rule=(rule.describe(),),
+        overlap=overlap,
+    )
     result.write(site.test)
     return result
 

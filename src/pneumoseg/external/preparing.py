@@ -13,6 +13,7 @@ from pneumoseg.external.sites import named
 from pneumoseg.extract.extraction import extract
 from pneumoseg.masks.mask_files import STATUS, write_masks
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import read_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, read_table, write_table
 from pneumoseg.split.patients import find_patients
@@ -26,7 +27,7 @@ def extract_site(
 ) -> None:
     """Do for a set what extract and masks do for data.root; then compare its radiographs with those of data.root.
 
-    Every annotated image becomes a test image (``site.folds``).
+    Every annotated image becomes a test image (``site.folds``). A set of which nothing is said is only predicted.
 
     Args:
         site: where to write; images and metadata of ``site.main`` are read.
@@ -55,12 +56,14 @@ def _all_test(site: Layout, data: DataParams) -> pd.DataFrame:
     """The table FOLDS of the set's annotated images."""
     annotations = read_table(site.annotations, ANNOTATIONS)
     annotated = annotations.loc[annotations["annotated"] == 1, "image_id"]
-    if annotated.empty:
+    if annotated.empty and not read_json(site.masks_counts)["table"]["rows"]:
+        logger.warning("external set %s: no image has a label, so they are only predicted", site.name)
+    elif annotated.empty:
         rejected = int((annotations[STATUS] == "rejected").sum())
         raise DataError(
             f"none of its {len(annotations)} images is annotated ({rejected} have a row in {data.annotations} that "
-            f"cannot be used, see {site.rejected_annotations}), so nothing can be measured on it; mend "
-            "the table, or take the set out of evaluate.external"
+            f"cannot be used, see {site.rejected_annotations}; {site.annotations} says why of each), so nothing can be "
+            "measured on it; mend the table, or take the set out of evaluate.external"
         )
     patients = annotated.map(find_patients(read_table(site.metadata, METADATA), None).of_image)
     return pd.DataFrame({"image_id": annotated, "patient": patients, "fold": "test"})

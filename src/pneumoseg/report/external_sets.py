@@ -57,10 +57,15 @@ def external_part(inputs: Inputs) -> Part:
 def _rows(inputs: Inputs) -> Iterable[tuple[str, _Set]]:
     """Label and figures of every row; a set that shares images with data.root has a second one, without them."""
     yield _OWN, inputs.test
-    for name, found in inputs.external.items():
+    for name, found in _measured(inputs).items():
         yield _label(name, found), found
         if found.without_shared and found.without_shared.n:
             yield f"{name}, not shared", found.without_shared
+
+
+def _measured(inputs: Inputs) -> dict[str, TestResult]:
+    """The sets that have labels."""
+    return {name: found for name, found in inputs.external.items() if found.n}
 
 
 def _label(name: str, found: TestResult) -> str:
@@ -86,7 +91,7 @@ def _place(label: str, found: _Set, metric: Metric) -> Interval:
 
 def _sizes(inputs: Inputs) -> Table:
     """Small and large pneumothoraces of each set, as Thian et al. 2021 set them side by side."""
-    sets = ((_OWN, inputs.test), *((_label(*item), item[1]) for item in inputs.external.items()))
+    sets = ((_OWN, inputs.test), *((_label(*item), item[1]) for item in _measured(inputs).items()))
     groups = [{group.group: group for group in found.subgroups if group.by == "lesion_size"} for _, found in sets]
     metrics = [
         metric
@@ -125,7 +130,7 @@ def _notes(inputs: Inputs) -> Iterable[str]:
 
 def card_points(inputs: Inputs) -> Iterable[str]:
     """What the model card says of each set."""
-    for name, found in inputs.external.items():
+    for name, found in _measured(inputs).items():
         yield _card_point(_label(name, found), found)
         shared = found.overlap.images if found.overlap else 0
         if not shared:
@@ -142,10 +147,10 @@ def _card_point(label: str, found: _Set) -> str:
 
 def card_limit(inputs: Inputs) -> str:
     """What is known of the model outside its own data, as a limit."""
-    real = [name for name, found in inputs.external.items() if not found.phantom]
+    real = [name for name, found in _measured(inputs).items() if not found.phantom]
     if real:
         names = f"{count_of(len(real), 'external set')} ({listed(real)})"
         return f"Outside its own data the model was measured on {names}: how it does anywhere else was not."
-    if inputs.external:
+    if _measured(inputs):
         return "The external sets are phantoms: how the model does on other hospitals' radiographs was not measured."
     return _ONE_SOURCE

@@ -56,9 +56,7 @@ def rows_of(path: Path, needed: Sequence[str], multiline: bool = False) -> Itera
         names = [name.casefold() for name in _split(header, delimiter)]
         missing = [name for name in needed if name.casefold() not in names]
         if missing:
-            raise DataError(
-                f"{path}: no column {', '.join(missing)}; it has {_shown(header, delimiter)}{_advice(names)}"
-            )
+            raise DataError(f"{path}: no column {', '.join(missing)}; it has {_shown(header, delimiter)}{advice(path)}")
         index = {name: place for place, name in reversed(list(enumerate(names)))}
         for line, cells in (_records if multiline else _split_lines)(path, lines, delimiter, above + 1):
             if any(cells):
@@ -141,16 +139,17 @@ def looks_like(columns: Sequence[str]) -> str:
     return max(fitting, key=lambda name: fitting[name]) if fitting else ""
 
 
+def advice(path: Path) -> str:
+    """What a table that is not understood looks like; empty where nothing is known."""
+    name = _named(path)
+    return f". This looks like {name}: data.format: {name}" if name else ""
+
+
 def _named(path: Path) -> str:
     try:
         return looks_like(header_of(path))
     except DataError:
         return ""
-
-
-def _advice(columns: Sequence[str]) -> str:
-    name = looks_like(columns)
-    return f". This looks like {name}: data.format: {name}" if name else ""
 
 
 def _beneath(folder: Path, pattern: str) -> list[Path]:

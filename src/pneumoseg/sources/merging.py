@@ -13,6 +13,7 @@ from pneumoseg.config.data import LabelParams
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import merge_runs, read_runs
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.mask_image import read_mask
 from pneumoseg.sources.truth import (
     BLANK,
@@ -22,7 +23,6 @@ from pneumoseg.sources.truth import (
     POSITIVE,
     REJECTED,
     UNCERTAIN,
-    Entry,
     RejectedRow,
     Size,
     Truth,

@@ -14,10 +14,11 @@ from pneumoseg.radiographs.identity import age_years
 from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.errors import DataError
 from pneumoseg.sources.candidates import is_candidate, walk
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.image_ids import legal_ids, without_suffix
 from pneumoseg.sources.merging import merge_entries
 from pneumoseg.sources.source import DataSet, Item
-from pneumoseg.sources.truth import Entry, Size, Truths
+from pneumoseg.sources.truth import Size, Truths
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 

@@ -12,10 +12,11 @@ from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.registry import SOURCES
 from pneumoseg.shared.rle import EMPTY
 from pneumoseg.shared.tables import IMAGE_ID
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.label_table import only_table, rows_of
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource
-from pneumoseg.sources.truth import BLANK, NEGATIVE_LABEL, Entry
+from pneumoseg.sources.truth import BLANK, NEGATIVE_LABEL
 
 _FILE_NAME = re.compile(r"(P\w*?\d+)_.*")
 

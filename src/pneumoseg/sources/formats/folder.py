@@ -18,12 +18,13 @@ from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.registry import SOURCES
 from pneumoseg.shared.rle import EMPTY
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.image_ids import legal_ids, without_suffix
 from pneumoseg.sources.label_table import Row, find_tables, header_of, rows_of
 from pneumoseg.sources.labels import label_of
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource, age_of, sex_of
-from pneumoseg.sources.truth import BLANK, NEGATIVE_LABEL, POSITIVE, Entry
+from pneumoseg.sources.truth import BLANK, NEGATIVE_LABEL, POSITIVE
 
 logger = logging.getLogger(__name__)
 

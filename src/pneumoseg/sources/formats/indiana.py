@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.registry import SOURCES
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.image_ids import legal_ids, without_suffix
 from pneumoseg.sources.label_table import only_table, rows_of
 from pneumoseg.sources.labels import label_of_findings
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource
-from pneumoseg.sources.truth import Entry
 
 
 class Indiana(TabledSource):

@@ -13,11 +13,11 @@ from pathlib import Path
 from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.registry import SOURCES
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.label_table import find_tables, rows_of
 from pneumoseg.sources.labels import label_of
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource
-from pneumoseg.sources.truth import Entry
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.registry import SOURCES
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.image_ids import without_suffix
 from pneumoseg.sources.label_table import Row, find_tables, rows_of
 from pneumoseg.sources.labels import label_of_findings
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource, age_of, sex_of
-from pneumoseg.sources.truth import Entry
 
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 _NAME = re.compile(r"(\d{8})_\d{3}")

@@ -15,11 +15,12 @@ from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.registry import SOURCES
 from pneumoseg.shared.tables import IMAGE_ID
+from pneumoseg.sources.entry import Entry
 from pneumoseg.sources.label_table import find_tables, header_of, rows_of
 from pneumoseg.sources.labels import label_of
 from pneumoseg.sources.source import DataSet
 from pneumoseg.sources.tabled import TabledSource
-from pneumoseg.sources.truth import NEGATIVE_LABEL, POSITIVE, UNCERTAIN, Entry
+from pneumoseg.sources.truth import NEGATIVE_LABEL, POSITIVE, UNCERTAIN
 
 _TABLES = ("train.csv", "image_labels_train.csv", "image_labels_test.csv")
 
