@@ -26,7 +26,9 @@ def register(subparsers: Any) -> None:
         help="folder of a bundle (default: data/bundle), run of MLflow or models:/ URI",
     )
     parser.add_argument(
-        "--write", default="mask,overlay,json", help="of mask, map, overlay, json, rle (default: mask,overlay,json)"
+        "--write",
+        default="mask,overlay,json",
+        help="of mask, map, overlay, json, rle, seg, sc (default: mask,overlay,json)",
     )
     parser.add_argument("--csv", type=Path, metavar="TABLE.csv", help="run-length codes of all masks in one table")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pneumoseg.drawing.overlays import PREDICTION_COLOUR, display_image, display_mask, display_size, outline_layer
 from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.rule.decision import Decider, Map, Mask
+from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import png_bytes, write_json, write_png
 
 Side = Literal["left", "right", "both"]
@@ -25,6 +26,10 @@ ABOVE = "above the threshold"
 #: A side belongs to the finding where it holds at least this share of the area.
 _SIDE_SHARE = 0.1
 _OTHER: Mapping[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
+
+
+class Unavailable(DataError):  # noqa: N818 - an ordinary answer: this reading has no such result
+    """A result that a reading does not give; the message says why."""
 
 
 @dataclass(frozen=True)

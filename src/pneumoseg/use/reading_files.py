@@ -77,7 +77,7 @@ def read_files(inputs: Sequence[Input], bundle: Bundle, device: str, job: Job) -
     with follow(len(waiting), "predict", "image") as bar, unfinished.open("w") as log:
         log.writelines(json.dumps(line) + "\n" for line in (asked, *rows))
         for item, answer in _answers(waiting, bundle, device, job.workers):
-            row = {"file": item.name, "stamp": stamps[item.name], **_settle(answer, taken, job)}
+            row = {"file": item.name, "stamp": stamps[item.name], **_settle(answer, item, taken, job)}
             if not row["accepted"]:
                 logger.warning("%s: refused: %s", item.name, row["reason"])
             log.write(json.dumps(row) + "\n")
@@ -129,15 +129,17 @@ def _crashed(item: Input) -> Refused:
     return Refused("", "decoder_crash", f"the process that decoded {item.name} died, twice")
 
 
-def _settle(answer: Reading | Refused, taken: set[str], job: Job) -> dict[str, Any]:
+def _settle(answer: Reading | Refused, item: Input, taken: set[str], job: Job) -> dict[str, Any]:
     """Write the results of an answer; gives its row of run.json."""
     if isinstance(answer, Refused):
         return answer.to_json()
     if answer.image_id.casefold() in taken:
         return Refused(answer.image_id, "duplicate", "another file has the same image id; that one was read").to_json()
     taken.add(answer.image_id.casefold())
-    write_results(job.out / answer.image_id, answer, job.results)
-    row = {**answer.to_json(), "seconds": round(answer.seconds, 3)}
+    content = item.content()
+    source = content if isinstance(content, bytes) else content.read_bytes()
+    missing = write_results(job.out / answer.image_id, answer, source, job.results)
+    row = {**answer.to_json(), "seconds": round(answer.seconds, 3), "not_written": missing}
     if job.csv is not None:
         row["rle"] = None if answer.mask is None else rle.encode(answer.mask)
     return row

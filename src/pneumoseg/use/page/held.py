@@ -33,6 +33,7 @@ class Held:
     """A reading, and the true mask where somebody gave one."""
 
     reading: Reading
+    source: bytes
     truth: Mask | None = None
 
 
@@ -59,12 +60,13 @@ class Readings:
             if isinstance(answer, Refused):
                 return answer.to_json()
             self._count += 1
-            self._held[self._count] = Held(answer)
+            self._held[self._count] = Held(answer, content)
             while len(self._held) > LAST:
                 self._held.popitem(last=False)
             number = self._count
         rule = self.reader.bundle.rule
-        results = [key for key, result in RESULTS.items() if result.content(answer) is not None]
+        # DICOM results are made when they are asked for, and say then why there is none.
+        results = [key for key in RESULTS if key not in ("mask", "map", "rle") or answer.map is not None]
         return {
             **answer.to_json(),
             "number": number,
@@ -97,11 +99,11 @@ class Readings:
         Raises:
             DataError: there is no such result of this reading.
         """
-        reading = self.held(number).reading
-        content = RESULTS[name].content(reading) if name in RESULTS else None
-        if content is None:
-            raise DataError(f"no {name} of this reading")
-        return content, RESULTS[name].media_type, f"{reading.image_id}.{RESULTS[name].file}"
+        held = self.held(number)
+        if name not in RESULTS:
+            raise DataError(f"no result {name}; there are {', '.join(RESULTS)}")
+        result = RESULTS[name]
+        return result.content(held.reading, held.source), result.media_type, f"{held.reading.image_id}.{result.file}"
 
     def give_truth(self, number: int, content: bytes) -> dict[str, Any]:
         """Put a true mask beside a reading; gives its area and the Dice under the tuned rule.

@@ -153,7 +153,19 @@
     at("results").replaceChildren(...entry.answer.results.map((name) => {
       const link = element("a", name);
       link.href = `${base}/${name}`;
-      link.setAttribute("download", "");
+      link.addEventListener("click", async (event) => {
+        event.preventDefault();
+        try {
+          const response = await ask(link.href);
+          const saved = element("a");
+          saved.download = /filename="(.+)"/.exec(response.headers.get("content-disposition"))[1];
+          saved.href = URL.createObjectURL(await response.blob());
+          saved.click();
+          URL.revokeObjectURL(saved.href);
+        } catch (error) {
+          at("truth-told").textContent = error.message;
+        }
+      });
       return link;
     }));
     reset();
