@@ -115,6 +115,15 @@ def run_extract(site: Layout, source: DataParams, workers: int = 0) -> None:
     extract_site(site, source, extract_params(), MASKS, workers)
 
 
+def test_a_set_that_fails_leaves_nothing_that_git_would_take(tmp_path: Path):
+    site = write_pool(tmp_path / "own", {"x": radiograph(10)})
+    source = write_source(tmp_path / "in", {"1.2.0": radiograph(0)}, "elsewhere,-1\n")
+    with pytest.raises(DataError, match="no image has a row in"):
+        run_extract(site, source)
+    assert not site.metrics.exists()
+    assert site.rejected.exists()  # what messages refer to
+
+
 def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
     images = {f"1.2.{index}": radiograph(index) for index in range(4)}
     # Column-major, offsets from the end of the run before: 3 px from row 5 of column 2, then 2 px one row further down.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 
@@ -39,7 +41,7 @@ def extract_site(
     Raises:
         DataError: as in extract and write_masks, or no image of the set is annotated.
     """
-    with named(site.name):
+    with named(site.name), _no_counts_of_a_failure(site):
         extract(site, data, extract_params, workers)
         write_masks(site, data, masks_params, workers)
         folds = _all_test(site, data)
@@ -50,6 +52,19 @@ def extract_site(
     if len(similar):
         found = similar["image_id"].nunique()
         logger.warning("external set %s: data.root has %d of its radiographs, see %s", site.name, found, site.similar)
+
+
+@contextmanager
+def _no_counts_of_a_failure(site: Layout) -> Iterator[None]:
+    """Leave nothing in metrics, which is git's, of a set that fails; the tables that say why it failed stay in data."""
+    try:
+        yield
+    except BaseException:
+        for path in (site.extract_counts, site.masks_counts):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or with figures of an earlier run
+            site.metrics.rmdir()
+        raise
 
 
 def _all_test(site: Layout, data: DataParams) -> pd.DataFrame:

@@ -30,9 +30,9 @@ def remove_stale_folds(layout: Layout, train_folds: Sequence[int]) -> None:
 
 
 def remove_stale_sites(layout: Layout, external: Container[str]) -> None:
-    """Remove figures of sets that are not in evaluate.external; by stage evaluate. Files beside them stay."""
-    folder = layout.metrics / "external"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and path.name not in external:
-            logger.info("%s is of no set in evaluate.external: removed from the workspace", path)
-            shutil.rmtree(path)
+    """Remove what there is of sets that are not in evaluate.external; by stage evaluate. Files beside them stay."""
+    for folder in (layout.metrics / "external", layout.data / "external"):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_dir() and path.name not in external:
+                logger.info("%s is of no set in evaluate.external: removed from the workspace", path)
+                shutil.rmtree(path)

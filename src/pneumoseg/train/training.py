@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from pneumoseg.shared.devices import choose_device, choose_precision
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.files import atomic_path, fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.processes import is_first_process
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.averaging import Weights
@@ -133,7 +135,7 @@ def _fit(model: Network, params: TrainParams, runtime: RuntimeParams) -> None:
         side_px = phase.crop_px or phase.size_px
         check_size(model, side_px, share, f"train.phases.{number}.size_px")
     unused = freeze_unused(model, params.phases[0].crop_px or params.phases[0].size_px)
-    if unused:
+    if unused and is_first_process():
         logger.info(
             "%d tensors of weights (such as %s) belong to parts of the published network that this one does not use: "
             "they stay untrained, and nothing needs to be done",
@@ -170,6 +172,8 @@ def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         strategy="auto" if processes == 1 else "ddp",
     )
+    # What Fabric's all_gather calls, as of Lightning 2.6 with torch 2.15: nothing that a user could mend.
+    warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is deprecated")
     fabric.launch()
     if fabric.is_global_zero:
         logger.info("training on %s (%d), %s", device, processes, precision)
