@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-# Tests share two processes; those of one group (xdist_group) stay together.
-PYTEST := python -m pytest -n 2 --dist loadgroup
+# Tests share two processes; those of one group (tests/conftest.py) stay together, in the order of that file.
+PYTEST := python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 # DVC starts `python`: it must be the environment's. Nothing here calls home.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1

@@ -33,13 +33,14 @@ MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the reproduced project runs DVC: first of all, and unless it is long on the worker that makes it."""
+    """A module's tests stay on one worker, with what they share; so do all that need the reproduced project, first."""
     for item in items:
+        group = item.nodeid.partition("::")[0]
         if "reproduced" in getattr(item, "fixturenames", ()):
             item.add_marker("pipeline")
-            if not item.get_closest_marker("long") and not item.get_closest_marker("xdist_group"):
-                item.add_marker(pytest.mark.xdist_group("reproduced"))
-    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+            group = group if item.get_closest_marker("long") else "reproduced"
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("pipeline", "slow")])
 
 
 @pytest.fixture(scope="session")
@@ -81,11 +82,11 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session")
 def reproduced(make_once: MakeOnce) -> Project:
-    """The tiny project after its first ``dvc repro``, committed; only to read: ``project`` is a copy to change."""
+    """The tiny project, reproduced and committed; only to read: ``project`` is a copy to change."""
 
     def reproduce(folder: Path) -> None:
         project = make_project(folder, TINY)
-        project.dvc("repro")
+        project.reproduce()
         project.commit("reproduced")
 
     return Project(make_once("reproduced", reproduce))

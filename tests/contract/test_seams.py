@@ -36,7 +36,6 @@ from tests.pipeline.project import TINY, Project, make_project
 
 pytestmark = [
     pytest.mark.pipeline,
-    pytest.mark.xdist_group("seams"),
     pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning"),
 ]
 STAGES = ("extract", "masks", "explore", "split", "train", "predict", "tune", "evaluate", "report")

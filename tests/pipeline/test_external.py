@@ -68,10 +68,10 @@ def test_a_set_joins_and_leaves_by_one_parameter(project: Project, elsewhere: Pa
     assert project.git("status", "--porcelain", "metrics").strip() == ""
 
 
-def test_mistakes_in_the_set_are_told_by_its_own_parameters(project: Project, elsewhere: Path, tmp_path: Path):
+def test_mistakes_in_the_set_are_told_by_its_own_parameters(project: Project, tmp_path: Path):
     table = tmp_path / "none.csv"
     table.write_text("ImageId,EncodedPixels\n1.2.3,-1\n")
-    project.set_params({"evaluate.external": {"site_a": {"root": str(elsewhere), "annotations": str(table)}}})
+    project.set_params({"evaluate.external": {"site_a": {"root": "data/phantom", "annotations": str(table)}}})
     code, told = project.stage("external_extract", "--site", "site_a")
     assert code == 1
     assert "evaluate.external.site_a.annotations must belong to evaluate.external.site_a.root" in told

@@ -59,7 +59,7 @@ def test_repro_again_does_nothing_and_leaves_git_clean(project: Project):
 
 @pytest.mark.long
 def test_two_clean_runs_give_the_same_lock(reproduced: Project, fresh: Fresh):
-    """No random or timed value is an output: not in a second run, nor with another number of workers."""
+    """No random or timed value is an output: not where DVC starts each stage, nor with another number of workers."""
     other = fresh({"runtime.workers": 2})
     other.dvc("repro")
     assert (other.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()

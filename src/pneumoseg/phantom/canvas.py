@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-# The last bit of IPP's blur depends on threads and on where an array lies in memory; OpenCV's own does not.
-cv2.ipp.setUseIPP(False)
 
 Points = NDArray[np.float64]  # (N, 2), columns x and y
 Layer = NDArray[np.float32]  # (size, size), fraction 0..1 or attenuation
@@ -19,6 +17,20 @@ Layer = NDArray[np.float32]  # (size, size), fraction 0..1 or attenuation
 #: OpenCV's smoothed fill reaches 0.6 px beyond the outline: where it covers this much, the outline itself runs.
 SOLID = 0.9
 _SHIFT = 5  # sub-pixel bits of OpenCV's drawing functions
+
+
+@contextmanager
+def without_ipp() -> Iterator[None]:
+    """The last bit of IPP's blur depends on threads and on where an array lies in memory; OpenCV's own does not.
+
+    Only while phantoms are drawn: what else this process resizes is as in a process that never drew one.
+    """
+    before = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP(before)
 
 
 def smooth_curve(points: Iterable[tuple[float, float]], *, closed: bool = False, steps: int = 12) -> Points:

@@ -26,6 +26,7 @@ from pneumoseg.phantom.canvas import (
     band,
     blurred,
     ellipse,
+    without_ipp,
 )
 from pneumoseg.phantom.exposure import expose, letters
 from pneumoseg.phantom.lesions import Pneumothorax, draw_pneumothorax
@@ -47,6 +48,7 @@ class Scene:
     confounder: bool
 
 
+@without_ipp()
 def render(
     scene: Scene, size_px: int, patient_rng: np.random.Generator, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
