@@ -11,6 +11,7 @@ from pneumoseg.shared.registry import SOURCES
 #: Folders that stages empty and write anew.
 _OUTPUTS = (
     "data/comparison",
+    "data/export",
     "data/external",
     "data/images",
     "data/masks",
