@@ -51,7 +51,7 @@ def _table(root: Path, augmenter: Augmenter, recipes: list[str]) -> str:
     samples = [
         Sample(ids[number % IMAGES], recipes[number % len(recipes)], number) for number in range(IMAGES * ROUNDS)
     ]
-    dataset = TrainingImages(arrays, augmenter, None, frozenset())
+    dataset = TrainingImages(arrays, augmenter, None, {})
     read = _seconds(lambda sample: (arrays.image(sample.image_id) + 0, arrays.mask(sample.image_id) + 0), samples)
     both = _seconds(dataset.__getitem__, samples)
     batches = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]

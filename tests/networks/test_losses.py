@@ -346,7 +346,7 @@ def test_losses_do_not_depend_on_the_order_of_images():
 
 
 def test_an_image_without_a_known_mask_teaches_the_image_head_only():
-    """Every term of the mask is what the known images give, times their share; no gradient reaches the other's mask."""
+    """Every term of the mask, and its gradient, is what the known images alone give; the other's mask gets none."""
     x, t = batch(7)
     t[3] = 0
     params = loss_params(**{**EVERYTHING, "dice": {"weight": 1.0, "images": "positives"}})
@@ -357,11 +357,14 @@ def test_an_image_without_a_known_mask_teaches_the_image_head_only():
     assert not logits.grad[3].any()
     assert not auxiliary.grad[3].any()
     assert logits.grad[:3].any(3).any(2).all()
-    known = measured(params, Output(x[:3], (x[:3, :, :3, :3],)), t[:3])
-    for name in ("bce", "focal", "lovasz", "tversky", "auxiliary"):
-        if name != "auxiliary":  # its Dice is a mean over positives
-            assert got[name].item() == pytest.approx(0.75 * known[name].item(), rel=1e-5), name
-    assert got["dice"].item() == pytest.approx(known["dice"].item(), rel=1e-5)
+    alone, alone_auxiliary = x[:3].clone().requires_grad_(), x[:3, :, :3, :3].clone().requires_grad_()
+    known = measured(params, Output(alone, (alone_auxiliary,)), t[:3])
+    known["loss"].backward()
+    assert torch.equal(logits.grad[:3], alone.grad)
+    assert torch.equal(auxiliary.grad[:3], alone_auxiliary.grad)
+    assert {name: got[name].item() for name in known if name != "loss"} == {
+        name: value.item() for name, value in known.items() if name != "loss"
+    }
     labels = torch.tensor([0.0, 1.0, 1.0, 1.0])  # the last one by its label
     assert image.grad.tolist() == pytest.approx(
         torch.autograd.functional.jacobian(
@@ -369,6 +372,17 @@ def test_an_image_without_a_known_mask_teaches_the_image_head_only():
             torch.zeros(4),
         ).tolist()
     )
+
+
+def test_a_batch_without_a_known_mask_tells_no_term_of_masks():
+    x, t = batch(7)
+    logits, image = x.clone().requires_grad_(), torch.zeros(4, requires_grad=True)
+    got = measured(loss_params(**EVERYTHING), Output(logits, (), image), t, [False] * 4)
+    got["loss"].backward()
+    assert not logits.grad.any()  # yet there is one, as DistributedDataParallel needs
+    assert image.grad.any()
+    told = {name for name, value in got.items() if not value.isnan()}
+    assert told == {"loss", "image_bce", "image_focal"}
 
 
 class Hinge(TermParams):

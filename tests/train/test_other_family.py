@@ -151,7 +151,6 @@ def test_a_segmentation_judges_masks_on_the_known_ones_alone(labelled: Layout, d
     partly = train(labelled, tmp_path / "a", params).history[0]
     whole = train(disks, tmp_path / "b", params).history[0]
     assert partly["train_image_bce"] == pytest.approx(whole["train_image_bce"], rel=0.2)  # the same labels
-    assert partly["train_bce"] < whole["train_bce"]  # half of the images cost nothing
     data = load(labelled, params)
     assert data.unknown_masks == {f"image{number:02d}" for number in range(0, 18, 2)}
     assert np.isfinite([partly[name] for name in ("val_dice_all", "val_dice_pos", "val_sensitivity", "val_auc")]).all()

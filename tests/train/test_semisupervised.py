@@ -110,7 +110,7 @@ def test_sure_maps_become_labels(maps: Path, tmp_path: Path):
     free = ["free0", "free1", "free2"]
     hard = load_pseudo_labels(pseudo_params(tmp_path / "maps{fold}"), 1, free)
     assert hard.rows[["image_id", "pneumothorax", "copy"]].values.tolist() == [["free0", 1, 0], ["free1", 0, 0]]
-    assert hard.unsure == 1
+    assert hard.dropped == {"unsure": 1}
     assert (hard.mask("free0") == 255).sum() == 30 * 40  # 230 and 140 lie above 127.5
     assert set(np.unique(hard.mask("free0"))) == {0, 255}
     soft = load_pseudo_labels(pseudo_params(maps, targets="soft"), 1, free)
@@ -119,7 +119,50 @@ def test_sure_maps_become_labels(maps: Path, tmp_path: Path):
     # 900 px above 0.8 of 96 x 96 are 102,400 of 1024 x 1024.
     strict = load_pseudo_labels(pseudo_params(maps, min_area_px_at_1024=102_401), 1, free)
     assert list(strict.maps) == []
-    assert strict.unsure == 2
+    assert strict.dropped == {"unsure": 2}
+
+
+@pytest.mark.parametrize(
+    ("labels", "joins", "dropped"),
+    [
+        ("free0,1\nfree1,0\nfree2,1\n", ["free0", "free1"], (1, 0, 0, 0)),
+        ("free0,0\nfree1,0\n", ["free1"], (1, 0, 1, 0)),
+        ("free0,1\nfree1,1.0\n", ["free0"], (1, 0, 0, 1)),
+        ("free0,1\nfree1,-1\nimage00,0\n", ["free0"], (1, 1, 0, 0)),
+        ("free0,\nfree0,1\n", ["free0"], (1, 1, 0, 0)),
+    ],
+)
+def test_weak_labels_bound_the_maps(maps: Path, tmp_path: Path, labels: str, joins: list[str], dropped: tuple[int]):
+    """free0 is surely positive, free1 surely negative, free2 unsure: each joins only where its label says the same."""
+    table = tmp_path / "weak.csv"
+    table.write_text("image_id,label\n" + labels)
+    found = load_pseudo_labels(pseudo_params(maps, weak_labels=str(table)), 1, ["free0", "free1", "free2"])
+    assert found.rows["image_id"].tolist() == joins
+    names = ("unsure", "no_weak_label", "map_positive_label_negative", "map_negative_label_positive")
+    assert found.dropped == dict(zip(names, dropped, strict=True))
+    assert list(found.maps) == [name for name in joins if name == "free0"]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("image_id,label\nfree0,2\n", "free0 has label 2; give 1, 0"),
+        ("image_id,label\nfree0,0\nfree0,1\n", "free0 has label 0 and 1"),
+        ("image_id,label\nsomeone,1\n", "no label of an image with a map"),
+        ("image_id,label\nfree0,0\nfree1,1\n", r"same opinion .*1 map_positive_label_negative, 1 map_neg"),
+        ("id,label\nfree0,1\n", "no column image_id"),
+    ],
+)
+def test_unusable_weak_labels_are_named(maps: Path, tmp_path: Path, table: str, told: str):
+    path = tmp_path / "weak.csv"
+    path.write_text(table)
+    with pytest.raises(DataError, match=told):
+        load_pseudo_labels(pseudo_params(maps, weak_labels=str(path)), 1, ["free0", "free1", "free2"])
+
+
+def test_weak_labels_need_maps():
+    with pytest.raises(ValueError, match="weak_labels bounds the maps of folder, which is null"):
+        make_params(pseudo_labels={"weak_labels": "weak.csv"})
 
 
 def test_unusable_folders_are_named(maps: Path, tmp_path: Path):

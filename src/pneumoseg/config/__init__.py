@@ -62,6 +62,7 @@ class Params(Section):
         """What one section says of another must hold: augmentations of split exist, heads of model are trained."""
         self.split.check_augmentations(self.augment)
         self.train.mean_teacher.check_augmentations(self.augment)
+        self.train.check_label_only(self.model)
         self.train.loss.check_model(self.model)
         for number, phase in enumerate(self.train.phases):
             if phase.loss is not None:

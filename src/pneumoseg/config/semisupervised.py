@@ -80,6 +80,13 @@ class PseudoLabelParams(Section):
     positive_above: float = Field(0.8, gt=0, lt=1)
     min_area_px_at_1024: int = Field(1000, ge=1)
     negative_below: float = Field(0.2, ge=0, lt=1)
+    weak_labels: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _weak_labels_bound_maps(self) -> Self:
+        if self.weak_labels is not None and self.folder is None:
+            raise ValueError("weak_labels bounds the maps of folder, which is null; name the folder, or drop the table")
+        return self
 
     @model_validator(mode="after")
     def _sure_ones_differ(self) -> Self:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pneumoseg.config.loss import LossParams
+from pneumoseg.config.model import ModelParams
 from pneumoseg.config.section import Section
 from pneumoseg.config.semisupervised import MeanTeacherParams, PseudoLabelParams
+from pneumoseg.shared.registry import FAMILIES
 
 #: What a validation after an epoch measures (train/figures.py), at the original size of each image; auto: the figure
 #: that the family of networks names, and for a schedule the one that chooses the epoch.
@@ -185,6 +187,7 @@ class TrainParams(Section):
     checkpoints: int = Field(1, ge=1, le=20)
     mean_teacher: MeanTeacherParams = MeanTeacherParams()
     pseudo_labels: PseudoLabelParams = PseudoLabelParams()
+    label_only_share: float | None = Field(None, gt=0, lt=1)
     phases: tuple[PhaseParams, ...] = Field((PhaseParams(size_px=128, epochs=10),), min_length=1)
 
     @model_validator(mode="after")
@@ -196,6 +199,33 @@ class TrainParams(Section):
             if phase.scheduler is None:
                 check_warmup(self.scheduler, phase.epochs, f"phase {phase.name}")
         return self
+
+    @model_validator(mode="after")
+    def _label_only_share_is_of_a_step(self) -> Self:
+        if self.label_only_share is not None and not 0 < self.label_only_images < self.batch_size:
+            raise ValueError(
+                f"label_only_share = {self.label_only_share} of batch_size = {self.batch_size} rounds to "
+                f"{self.label_only_images} images, but a step needs some with a mask and some with a label alone; "
+                "change one of them"
+            )
+        return self
+
+    @property
+    def label_only_images(self) -> int:
+        """Images of a batch that come with a label alone, where label_only_share says so; else 0."""
+        return round((self.label_only_share or 0.0) * self.batch_size)
+
+    def check_label_only(self, model: ModelParams) -> None:
+        """Refuse a share of images with a label alone for a network that says nothing of the whole image.
+
+        Raises:
+            ValueError: it gives maps alone.
+        """
+        if self.label_only_share is not None and not FAMILIES[model.architecture].gives_image(model):
+            raise ValueError(
+                f"train.label_only_share = {self.label_only_share}, but a {model.architecture} without image head "
+                "learns nothing from a label; set model.image_head.enabled to true, or the share to null"
+            )
 
     @model_validator(mode="after")
     def _checkpoints_exist(self) -> Self:

@@ -139,7 +139,7 @@ class SizeTest(_Flat):
 
 
 class Subgroup(_Flat):
-    """Some of the images; ``by`` names the attribute and ``group`` its value."""
+    """Some of the images: ``by`` names the attribute, ``group`` its value; figures of masks are of ``n_mask_known``."""
 
     beside = True
 
@@ -148,6 +148,7 @@ class Subgroup(_Flat):
     n: int
     positives: int
     patients: int
+    n_mask_known: int | None = None
 
 
 class Overlap(_Read):

@@ -69,6 +69,7 @@ def subgroup_table(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> tuple[Sub
                 n=int(inside.sum()),
                 positives=int((inside & ~negative).sum()),
                 patients=int(rows.loc[inside, "patient"].nunique()),
+                n_mask_known=int(rows.loc[inside, "truth_px"].notna().sum()),
                 figures=figures,
             )
         )

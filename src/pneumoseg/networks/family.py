@@ -27,7 +27,7 @@ class Batch(NamedTuple):
         images: (N, H, W) uint8; (N, V, H, W) where a sample has V images.
         masks: (N, H, W) uint8, 255 x the share of a pixel that is lesion; empty where the mask is not known.
         labels: (N,) uint8, 1 for pneumothorax; of a crop whose mask is known: whether the crop shows any.
-        mask_known: (N,) bool; False: labelled positive, without a mask.
+        mask_known: (N,) bool; False: labelled, without a mask.
         ids: of the samples.
     """
 

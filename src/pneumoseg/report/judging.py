@@ -36,15 +36,18 @@ def subgroup_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
         for metric in headline_metrics()
         if metric.subgroups and any(group.figure(metric.name).value is not None for group in groups)
     ]
+    counts = {"n": "n", "positives": "positives", "patients": "patients"}
+    if any(group.n_mask_known not in (None, group.n) for group in groups):
+        counts["n_mask_known"] = "mask known"
     table_rows = tuple(
         (
             group_name(group),
-            *(number(count) for count in (group.n, group.positives, group.patients)),
+            *(number(getattr(group, name)) for name in counts),
             *(told(group.figure(metric.name), 2) if metric.name in group.figures else "" for metric in shown),
         )
         for group in groups
     )
-    titles = ("group", "n", "positives", "patients", *(metric.title for metric in shown))
+    titles = ("group", *counts.values(), *(metric.title for metric in shown))
     table = Table("Subgroups", titles, table_rows, folded="The figures as a table")
     return Part("Subgroups", _subgroup_notes(inputs), drawings=(*drawings, *plots), tables=(table,))
 

@@ -74,11 +74,28 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
             notes.append(
                 f"Fold {fold}: an earlier model's pseudo-labels added {summary['n_pseudo_positive']} positive and "
                 f"{summary['n_pseudo_negative']} negative images; {summary['n_pseudo_unsure']} unsure ones stayed out."
+                + _contradicted(summary)
+            )
+        if summary.get("n_validation_mask_unknown"):
+            notes.append(
+                f"Fold {fold}: of {summary['n_validation_mask_unknown']} of the {summary['n_validation']} validation "
+                "images the mask is not known; figures of masks leave them out."
             )
         if summary.get("val_collapsed"):
             state = "negative" if summary.get("val_marked_share") == 0 else "positive"
             notes.append(f"Fold {fold} collapsed: its kept weights call every validation image {state}.")
     return tuple(notes)
+
+
+def _contradicted(summary: Mapping[str, Any]) -> str:
+    """What weak labels kept out, where there were any."""
+    if "n_pseudo_no_weak_label" not in summary:
+        return ""
+    return (
+        f" So did {summary['n_pseudo_no_weak_label']} without a weak label, "
+        f"{summary['n_pseudo_map_positive_label_negative']} found positive but labelled negative, and "
+        f"{summary['n_pseudo_map_negative_label_positive']} found negative but labelled positive."
+    )
 
 
 def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:

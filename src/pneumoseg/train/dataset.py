@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -32,13 +32,20 @@ class TrainingImages(Dataset[Batch]):
     """Gives image, mask and label of a Sample."""
 
     def __init__(
-        self, arrays: ImageArrays, augmenter: Augmenter, crop_px: int | None, unknown_masks: frozenset[str]
+        self, arrays: ImageArrays, augmenter: Augmenter, crop_px: int | None, label_only: Mapping[str, bool]
     ) -> None:
-        """Keep what an item needs; ``crop_px`` cuts a random square out of each image, null takes it whole."""
+        """Keep what an item needs.
+
+        Args:
+            arrays: the images.
+            augmenter: of section augment.
+            crop_px: cuts a random square out of each image; None takes it whole.
+            label_only: the label of each image whose mask is not known.
+        """
         self.arrays = arrays
         self.augmenter = augmenter
         self.crop_px = crop_px
-        self.unknown_masks = unknown_masks
+        self.label_only = label_only
 
     def __getitem__(self, sample: Sample) -> Batch:
         """Augment one image with its mask, seeded by the sample alone."""
@@ -47,15 +54,15 @@ class TrainingImages(Dataset[Batch]):
         )
         window = random_window(self.arrays.size_px, self.crop_px, sample.seed)
         # A copy: rows of the memory map are read-only, and views would share memory with it.
-        return make_item(
-            sample.image_id, image[window].copy(), mask[window].copy(), sample.image_id in self.unknown_masks
-        )
+        label = self.label_only.get(sample.image_id)
+        return make_item(sample.image_id, image[window].copy(), mask[window].copy(), label)
 
 
-def make_item(image_id: str, image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], unknown_mask: bool) -> Batch:
-    """A batch of one, without the first axis; an image whose mask is not known is labelled positive."""
-    label = torch.tensor(unknown_mask or bool(mask.any()), dtype=torch.uint8)
-    return Batch(torch.from_numpy(image), torch.from_numpy(mask), label, torch.tensor(not unknown_mask), image_id)  # type: ignore[arg-type]
+def make_item(image_id: str, image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], label: bool | None) -> Batch:
+    """A batch of one, without the first axis; ``label`` is that of an image whose mask is not known, else None."""
+    known = label is None
+    shown = torch.tensor(bool(mask.any()) if label is None else label, dtype=torch.uint8)
+    return Batch(torch.from_numpy(image), torch.from_numpy(mask), shown, torch.tensor(known), image_id)  # type: ignore[arg-type]
 
 
 def random_window(size_px: int, crop_px: int | None, seed: int) -> tuple[slice, slice]:
@@ -93,6 +100,8 @@ class EpochLoader(Generic[Item]):
             persistent_workers=workers > 0,
             worker_init_fn=_one_thread,
             prefetch_factor=4 if workers > 0 else None,
+            # Of its own: the seed of workers, drawn as often as they start, would move the dropout of the network.
+            generator=torch.Generator(),
         )
 
     def epoch(self, batches: Iterable[list[Sample]]) -> Iterator[Item]:
@@ -138,7 +147,7 @@ class TrainingSet:
 
     def labelled(self, arrays: ImageArrays, crop_px: int | None) -> EpochLoader[Batch]:
         """A loader of augmented images with what is known of them."""
-        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.unknown_masks))
+        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.label_only))
 
     def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
         """A loader of a data set of Samples."""

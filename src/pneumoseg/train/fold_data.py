@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from pneumoseg.config import Params
-from pneumoseg.config.model import ModelParams
 from pneumoseg.networks.family import Family
 from pneumoseg.networks.weights import weights_path
 from pneumoseg.shared.errors import DataError
@@ -17,6 +18,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, read_table
 from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class FoldData:
         manifest: the training pool, with the images that pseudo-labels add.
         validation_ids: images of the fold.
         unlabelled_ids: for the mean teacher; none without.
-        unknown_masks: images labelled positive whose mask is not known.
+        unknown_masks: labelled images of both whose mask is not known.
         pseudo: images that an earlier model labelled.
         digest: of files and labels.
     """
@@ -47,6 +50,12 @@ class FoldData:
     def image_ids(self) -> list[str]:
         """Every image of the fold once, sorted."""
         return sorted({*self.manifest["image_id"], *self.validation_ids, *self.unlabelled_ids})
+
+    @cached_property
+    def label_only(self) -> dict[str, bool]:
+        """The label of each image of the training pool whose mask is not known."""
+        rows = self.manifest[self.manifest["image_id"].isin(self.unknown_masks)]
+        return dict(zip(rows["image_id"], (rows["pneumothorax"] == 1).tolist(), strict=True))
 
 
 def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
@@ -78,7 +87,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     ids = {*manifest["image_id"], *validation_ids}
     annotations = read_table(layout.annotations, ANNOTATIONS)
     unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
-    _check_learnable(params.model, manifest, unknown, manifest_path)
+    manifest = _learnable(params, manifest, unknown, manifest_path)
     teaching = free if wanted else ()
     weights = weights_path(params.model.weights)
     digest = digest_bytes(
@@ -91,17 +100,33 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     return FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
 
 
-def _check_learnable(model: ModelParams, manifest: pd.DataFrame, unknown: set[str], path: Path) -> None:
-    """Refuse what would learn to call every image empty: maps alone, from negatives and masks that are not known."""
+def _learnable(params: Params, manifest: pd.DataFrame, unknown: set[str], path: Path) -> pd.DataFrame:
+    """The rows that can teach: where a network gives maps alone, those whose mask is known.
+
+    Raises:
+        DataError: maps alone would be learnt from negatives only, or train.label_only_share has nothing to take.
+    """
+    model, share = params.model, params.train.label_only_share
+    label_only = manifest["image_id"].isin(unknown)
+    if share is not None and (not label_only.any() or not (manifest.loc[~label_only, "pneumothorax"] == 1).any()):
+        lacking = "no image with pneumothorax has a known mask" if label_only.any() else "every image has a known mask"
+        raise DataError(
+            f"{path}: {lacking}, but train.label_only_share = {share} mixes those that have one with those that have "
+            "a label alone; set it to null, or add what is lacking"
+        )
     family: Family = FAMILIES[model.architecture]
-    if not family.gives_map or family.gives_image(model):
-        return
+    if not label_only.any() or not family.gives_map or family.gives_image(model):
+        return manifest
     if unknown.issuperset(manifest.loc[manifest["pneumothorax"] == 1, "image_id"]):
         raise DataError(
             f"{path}: no image with pneumothorax has a known mask, and without one a map learns to be empty; set "
             f"model.image_head.enabled to true, which learns from the labels, take another model.architecture than "
             f"{model.architecture}, or add masks"
         )
+    left_out = manifest.loc[label_only, "image_id"].nunique()
+    logger.warning("%d images without a known mask teach nothing to a network of maps alone and are left out; "
+                   "model.image_head.enabled = true learns from their labels", left_out)  # fmt: skip
+    return manifest[~label_only].reset_index(drop=True)
 
 
 def _digest_images(ids: list[str], layout: Layout) -> str:

@@ -27,7 +27,7 @@ from pneumoseg.train.figures import pick
 from pneumoseg.train.optimisation import Schedule, build_optimiser
 from pneumoseg.train.progress import log_epoch, seconds_left, tell
 from pneumoseg.train.resume import Checkpoint
-from pneumoseg.train.sampling import Sample, epoch_samples, share_at, steps
+from pneumoseg.train.sampling import Sample, epoch_samples, share_at, steps, with_label_only
 from pneumoseg.train.stepping import Follower, PhaseParts, Stepper
 from pneumoseg.train.teacher import MeanTeacher
 from pneumoseg.train.validation import Validation
@@ -85,7 +85,10 @@ class Trainer:
         self.family = family
         self.params = params
         self.images = images
-        self.manifest = images.data.manifest
+        manifest = images.data.manifest
+        apart = manifest["image_id"].isin(images.data.label_only) & (params.label_only_share is not None)
+        #: The training pool; where label_only_share says how many of a step have a label alone, without them.
+        self.manifest, self.label_only = manifest[~apart], manifest[apart]
         self.checkpoint = checkpoint
         self.on_epoch = on_epoch
         self.progress = Progress()
@@ -182,6 +185,8 @@ class Trainer:
         """This process's batches of each optimiser step of an epoch."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         samples = epoch_samples(self.manifest, phase, epoch, self.params.seed)
+        if len(self.label_only):
+            samples = with_label_only(samples, self.label_only, self.params, phase, epoch)
         groups = list(steps(samples, self.params.batch_size, self.params.accumulate_batches, rank, processes))
         if not groups:
             raise TrainingError(f"{len(samples)} images give {processes} processes no batch: lower runtime.devices")

@@ -31,7 +31,7 @@ class EpochProgress:
         """Show how many of ``batches`` steps are done."""
         self._bar = follow(batches, f"epoch {epoch}", "step", shown=visible, leave=False)
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}
         self._pending: list[tuple[Tensor, list[str]]] = []
         self._steps = self._images = 0
         self._waited = 0.0
@@ -53,14 +53,15 @@ class EpochProgress:
         self._bar.close()
 
     def step(self, terms: Mapping[str, Tensor], image_ids: list[str], lr: float) -> None:
-        """Take in the losses of a batch.
+        """Take in the losses of a batch; a term that it does not give is NaN.
 
         Raises:
-            TrainingError: a loss is not finite.
+            TrainingError: ``loss`` is not finite.
         """
         for name, value in terms.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-            self._counts[name] = self._counts.get(name, 0) + 1
+            given = ~value.isnan()
+            self._sums[name] = self._sums.get(name, 0.0) + value.where(given, 0.0)
+            self._counts[name] = self._counts.get(name, 0) + given
         self._pending.append((terms["loss"], image_ids))
         self._steps += 1
         self._images += len(image_ids)
@@ -73,9 +74,9 @@ class EpochProgress:
                 )
         self._bar.update()
 
-    def losses(self) -> dict[str, float]:
-        """Mean of each term over the batches of the epoch that had it."""
-        return {f"train_{name}": float(total) / self._counts[name] for name, total in self._sums.items()}
+    def losses(self) -> dict[str, tuple[float, float]]:
+        """Of each term its sum over the batches of the epoch that gave it, and how many these are."""
+        return {f"train_{name}": (float(total), float(self._counts[name])) for name, total in self._sums.items()}
 
     def timing(self, world_size: int) -> dict[str, float]:
         """Seconds, images a second over all processes, share of time spent waiting for data, peak memory in GiB."""

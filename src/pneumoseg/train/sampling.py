@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pneumoseg.config.train import PhaseParams, PositiveShare
+from pneumoseg.config.train import PhaseParams, PositiveShare, TrainParams
+from pneumoseg.shared.errors import TrainingError
 from pneumoseg.shared.seeds import derive_seed
 
 
@@ -57,6 +58,40 @@ def epoch_samples(manifest: pd.DataFrame, phase: PhaseParams, epoch: int, seed: 
     return [
         Sample(ids[row], augmentations[row], derive_seed(seed, phase.name, epoch, position))
         for position, row in enumerate(order)
+    ]
+
+
+def with_label_only(
+    samples: Sequence[Sample], label_only: pd.DataFrame, params: TrainParams, phase: PhaseParams, epoch: int
+) -> list[Sample]:
+    """Fill each batch up with images that have a label alone: passes over them, one after the other.
+
+    Args:
+        samples: of the epoch, whose masks are known.
+        label_only: rows of the manifest, at least one; each pass takes them as epoch_samples does.
+        params: section train; ``label_only_images`` of ``batch_size`` images are such.
+        phase: the phase of training.
+        epoch: from 0 within the phase.
+
+    Raises:
+        TrainingError: the phase draws by positives, of which the rows have none.
+    """
+    extra = params.label_only_images
+    own = params.batch_size - extra
+    chunks = [samples[start : start + own] for start in range(0, len(samples), own)]
+    drawn: list[Sample] = []
+    while len(drawn) < extra * len(chunks):
+        more = epoch_samples(label_only, phase, epoch, derive_seed(params.seed, "label only", len(drawn)))
+        if not more:
+            raise TrainingError(
+                f"phase {phase.name}: positive_share draws from positives, but every image with a label alone is "
+                "negative; set it, or train.label_only_share, to null"
+            )
+        drawn += more
+    return [
+        sample
+        for number, chunk in enumerate(chunks)
+        for sample in (*chunk, *drawn[number * extra : (number + 1) * extra])
     ]
 
 

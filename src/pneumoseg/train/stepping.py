@@ -104,19 +104,19 @@ class Stepper:
             for follower in self.followers:
                 follower.after_step(self.network, number)
         watch.close()
-        return {"lr": lr} | self._over_processes(watch.losses()), watch.timing(self.fabric.world_size)
+        return {"lr": lr} | self._means(watch.losses()), watch.timing(self.fabric.world_size)
 
     def prepared(self, images: Tensor) -> Tensor:
         """The network's input of uint8 images, on its device."""
         moved = images.to(self.fabric.device, non_blocking=True)
         return normalise(moved, self.network).contiguous(memory_format=self.layout)
 
-    def _over_processes(self, losses: dict[str, float]) -> dict[str, float]:
-        """The means over all processes, each of which has seen an equal share."""
-        if self.fabric.world_size == 1:
-            return losses
-        means = self.fabric.all_reduce(torch.tensor(list(losses.values()), dtype=torch.float64), reduce_op="mean")
-        return dict(zip(losses, cast(Tensor, means).tolist(), strict=True))
+    def _means(self, losses: dict[str, tuple[float, float]]) -> dict[str, float]:
+        """The mean of each term over the batches of all processes that gave it; left out where none did."""
+        sums = torch.tensor(list(losses.values()), dtype=torch.float64)
+        if self.fabric.world_size > 1:
+            sums = cast(Tensor, self.fabric.all_reduce(sums, reduce_op="sum"))
+        return {name: total / count for name, (total, count) in zip(losses, sums.tolist(), strict=True) if count}
 
     def _pairs(self, parts: PhaseParts, epoch: int, steps: int) -> Iterator[Views]:
         if parts.teacher is None or parts.unlabelled is None:

@@ -232,12 +232,14 @@ def _summary(data: FoldData, result: Result, all_empty: float | None, params: Tr
     }
     if data.unknown_masks:
         summary["n_mask_unknown"] = len(data.unknown_masks)
+        # Figures of masks leave these out; those of labels do not.
+        summary["n_validation_mask_unknown"] = len(data.unknown_masks.intersection(data.validation_ids))
     if data.unlabelled_ids:
         summary["n_mean_teacher"] = len(data.unlabelled_ids)
     if len(data.pseudo.rows):
         summary["n_pseudo_positive"] = len(data.pseudo.maps)
         summary["n_pseudo_negative"] = len(data.pseudo.rows) - len(data.pseudo.maps)
-        summary["n_pseudo_unsure"] = data.pseudo.unsure
+        summary |= {f"n_pseudo_{rule}": count for rule, count in data.pseudo.dropped.items()}
     return summary
 
 

@@ -13,9 +13,6 @@ from pneumoseg.networks.losses import Term
 from pneumoseg.networks.losses.image import image_terms
 from pneumoseg.shared.registry import LOSSES
 
-#: The logit of a pixel that is surely no lesion: no term costs anything there.
-_SURELY_NOT = -1e4
-
 
 def objective(params: LossParams) -> Objective:
     """The loss of a section train.loss as training asks for it."""
@@ -41,8 +38,8 @@ class Loss:
     def __call__(self, output: Output, truth: Truth) -> dict[str, Tensor]:
         """Loss of a batch; computed in float32, under autocast too.
 
-        Where a mask is not known, the image counts as an empty one that the network surely found empty: every term of
-        the mask, and its gradient, is 0 there.
+        Terms of masks are of the images whose mask is known, as if the others were not in the batch. Where none is,
+        they add nothing to the loss and are NaN beside it.
 
         Args:
             output: logits of a network.
@@ -58,7 +55,7 @@ class Loss:
             if output.auxiliary and self.params.auxiliary.weight:
                 auxiliary = self._auxiliary(output.auxiliary, truth)
                 total = total + self.params.auxiliary.weight * auxiliary
-                result["auxiliary"] = auxiliary.detach()
+                result["auxiliary"] = auxiliary.detach() if truth.mask_known.any() else total.new_tensor(torch.nan)
             if output.image is not None:
                 for name, weight, value in image_terms(output.image.float(), truth.labels, self.params.image):
                     total = total + weight * value
@@ -67,8 +64,12 @@ class Loss:
 
     def _mask(self, logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits = logits.float()
+        if not known.any():
+            # With a gradient of 0: DistributedDataParallel waits for one of every output.
+            return logits.sum() * 0.0, {name: logits.new_tensor(torch.nan) for name, _, _ in self._terms}
         if not known.all():
-            logits = logits.masked_fill(~known.to(logits.device)[:, None, None, None], _SURELY_NOT)
+            rows = known.nonzero()[:, 0].to(logits.device)
+            logits, target = logits[rows], target[rows]
         terms = {name: value(logits, target, section) for name, section, value in self._terms}
         total = sum((section.weight * terms[name] for name, section, _ in self._terms), logits.new_zeros(()))
         return total, {name: value.detach() for name, value in terms.items()}
