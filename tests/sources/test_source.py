@@ -68,6 +68,10 @@ def layout(tmp_path_factory):
     return layout
 
 
+def test_each_format_is_named_as_its_module_so_that_a_name_is_checked_without_it():
+    assert SOURCES.names() == tuple(name for name, _ in SOURCES.items())
+
+
 def test_images_become_radiographs_with_what_the_source_knows(layout):
     table = read_table(layout.metadata, METADATA)
     assert len(table) == COUNT

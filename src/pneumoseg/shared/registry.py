@@ -21,10 +21,14 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Entries by name, in the order in which their modules (by name) register them."""
 
-    def __init__(self, key: str, package: str | None = None) -> None:
-        """Stand for the modules and subpackages directly in ``package``; ``key`` of params.yaml holds such a name."""
+    def __init__(self, key: str, package: str | None = None, *, named_by_module: bool = False) -> None:
+        """Stand for the modules and subpackages directly in ``package``; ``key`` of params.yaml holds such a name.
+
+        Where each module registers one entry under its own name, a name is checked without importing any.
+        """
         self._key = key
         self._package = package
+        self._named_by_module = named_by_module
         self._entries: dict[str, T] = {}
         self._discovered = False
 
@@ -41,6 +45,8 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Every name that params.yaml may use."""
+        if self._named_by_module:
+            return tuple(dict.fromkeys((*self._modules(), *self._entries)))
         self._discover()
         return tuple(self._entries)
 
@@ -66,6 +72,7 @@ class Registry(Generic[T]):
             self.check(name)
         except ValueError as error:
             raise ParameterError(f"{self._key} = {error}") from None
+        self._discover()
         return self._entries[name]
 
     def items(self) -> tuple[tuple[str, T], ...]:
@@ -83,16 +90,20 @@ class Registry(Generic[T]):
             self._entries.pop(name, None)
 
     def _discover(self) -> None:
-        if self._discovered or self._package is None:
+        if self._discovered:
             return
         self._discovered = True
-        package = importlib.import_module(self._package)
-        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for name in self._modules():
+            importlib.import_module(f"{self._package}.{name}")
+
+    def _modules(self) -> list[str]:
+        if self._package is None:
+            return []
+        return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__))
 
 
 #: They stand here, below the sections of params.yaml whose values name their entries; what an entry is, its room says.
-SOURCES: Registry[Any] = Registry("data.format", "pneumoseg.sources.formats")
+SOURCES: Registry[Any] = Registry("data.format", "pneumoseg.sources.formats", named_by_module=True)
 FAMILIES: Registry[Any] = Registry("model.architecture", "pneumoseg.networks.families")
 LOSSES: Registry[Any] = Registry("train.loss", "pneumoseg.networks.losses")
 METRICS: Registry[Any] = Registry("figure", "pneumoseg.evaluate.metrics")

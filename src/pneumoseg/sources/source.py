@@ -1,6 +1,6 @@
 """What a data set must say so that every later stage can use it: its images, and what is known of them.
 
-A source is registered in a module of ``sources.formats`` under a name for data.format:
+A source is registered in a module of ``sources.formats`` under that module's name, which data.format holds:
 ``SOURCES.register("siim", Siim())``. It reads tables and folders; pixels are read by the kind of file, never by source.
 """
 
