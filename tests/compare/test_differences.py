@@ -127,8 +127,11 @@ def test_auc_is_sklearns_and_its_test_the_one_by_hand() -> None:
 def test_the_same_predictions_differ_by_0_and_prove_little(count: int) -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(count) < 3
-    item = scores(rng.random(count), None, rng.random(count))
-    found = paired_differences([item, item], positive, single(count))[0]
+    values, probabilities = rng.random(count), rng.random(count)
+    item, other = scores(values, None, probabilities), scores(values, None, probabilities + 1e-9)
+    (alike,) = paired_differences([item, item], positive, single(count))
+    assert all(np.isnan(same.interval).all() and same.verdict == "same" for same in alike.values())
+    found = paired_differences([item, other], positive, single(count))[0]
     exact = stats.binomtest(0, count).proportion_ci(0.95, "exact").high
     assert found["dice_all"].interval == pytest.approx((-exact, exact))
     for difference in found.values():

@@ -167,6 +167,7 @@ def _tables(data: Path, images: list[dict[str, Any]], phantom: int, known: bool)
         {"image_id": image["id"], "set": image["set"], "fold": image["fold"], "probability": image["probability"]}
         for image in images
     ]
+    write_png(data / "splits/augmentations.png", np.zeros((40, 60, 3), np.uint8))
     for name, rows, columns in (
         ("metadata.csv", metadata, METADATA),
         ("annotations.csv", annotations, ANNOTATIONS),

@@ -113,7 +113,7 @@ def test_phantoms_are_marked_at_the_top_and_on_every_gallery(source, page):
     )
     galleries = re.findall(r"<h3>([^<]+)", page[page.index('id="cases"') : page.index('id="subgroups"')])
     badges = re.findall(r'<h3>[^<]+<span class="badge">phantom data</span>', page)
-    assert len(galleries) == len(badges) == 9
+    assert len(galleries) == len(badges) == 10
     assert "Phantom data" in (source / "data/report/model_card.md").read_text()
 
 

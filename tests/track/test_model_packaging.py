@@ -148,4 +148,4 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     assert {"torch", "segmentation-models-pytorch", "safetensors"} <= used
     assert used - closure(DISTRIBUTIONS) == {"pneumoseg"}
     model = (tmp_path / "mlartifacts").glob("models/*/artifacts/MLmodel")
-    assert "threshold: 0.375" in next(model).read_text()
+    assert "mask_threshold: 0.375" in next(model).read_text()

@@ -151,6 +151,6 @@ with fold_run(Layout(), load_params(), fold, f"key{fold}") as run:
     assert len(rows) == 1
     folds = opened.search("tags.fold LIKE '%'")
     assert {run.data.tags["mlflow.parentRunId"] for run in folds} == {rows[0].info.run_id}
-    assert sorted(run.data.metrics["best/val_dice_pos"] for run in folds) == [fold / 8 for fold in range(2)]
+    assert sorted(float(run.data.tags["best/val_dice_pos"]) for run in folds) == [fold / 8 for fold in range(2)]
     assert all(len(opened.client.get_metric_history(run.info.run_id, "loss")) == 20 for run in folds)
     assert rows[0].info.status == "FINISHED"

@@ -13,6 +13,8 @@ from unittest import mock
 from ruamel.yaml import YAML
 
 from pneumoseg.config import Params, load_params
+from pneumoseg.evaluate.measuring import TEST_CASES
+from pneumoseg.rule.decision import DecisionRule
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -102,15 +104,21 @@ if stage == "train":
 if stage == "predict":
     write("data/predictions/images.csv", digest)
 if stage == "tune":
-    write("metrics/thresholds.json", json.dumps({"rule": "single", "threshold": 0.375}))
+    write("metrics/thresholds.json", json.dumps({"rule": RULE}))
 if stage == "evaluate":
     write("metrics/test.json", TEST)
-    write("metrics/test_cases.csv", "image_id,dice\\nb,0.5\\n")
+    write("metrics/test_cases.csv", CASES)
     write("metrics/plots/roc.csv", "x,y\\n0,1\\n")
     write("data/submission.csv", "ImageId,EncodedPixels\\n")
 if stage == "report":
     write("data/report/index.html", "<p>phantom data</p>")
 """
+
+
+RULE = DecisionRule("single", 0.375)
+CASES = "".join(
+    f"{','.join(row)}\n" for row in (TEST_CASES, *([f"b{index}", "q", "1", "1", *["1"] * 22] for index in range(16)))
+)
 
 
 def figures(dice_all: float, **more: object) -> str:
@@ -148,7 +156,8 @@ def _project(outputs: bool) -> tuple[dict[Path, bytes], Params]:
         shutil.copy(REPO / "params.yaml", root / "params.yaml")
         params = edit_params(root, split={"folds": 4, "train_folds": [0]}, tracking={"uri": None, "log_model": False})
         code = {name: f"# {name}\n" for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py")}
-        texts = {"dvc.yaml": DVC_YAML, "stages/make.py": f"TEST = {figures(0.8125)!r}\n{MAKE}"}
+        made = f"TEST = {figures(0.8125)!r}\nRULE = {RULE.to_json()!r}\nCASES = {CASES!r}\n{MAKE}"
+        texts = {"dvc.yaml": DVC_YAML, "stages/make.py": made}
         for name, text in (texts | {f"src/pneumoseg/{name}": text for name, text in code.items()}).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from pneumoseg.compare.cautions import Caution, write_cautions
 from pneumoseg.compare.configuration_rows import Row, code_rows, data_rows, parameter_rows
+from pneumoseg.compare.costs import Cost, read_costs
 from pneumoseg.compare.differences import Difference, measure, paired_differences
 from pneumoseg.compare.experiments import Experiment, read_experiment
+from pneumoseg.compare.overlay_pairs import Pairs, draw_pairs
 from pneumoseg.compare.pairing import Leak, Pairing, find_leaks, pair
+from pneumoseg.config import read_yaml
+from pneumoseg.config.tracking import TrackingParams
 from pneumoseg.evaluate.metric import Metric, column, estimate
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.metrics.image_ranking import AUC
@@ -114,6 +118,8 @@ class Comparison:
     code: tuple[Row, ...]
     replicates: int
     seed: int
+    costs: tuple[Cost, ...] = ()  # of each experiment, where MLflow was asked
+    pictures: tuple[Pairs, ...] = ()  # of each of ``against``
 
     @property
     def reference(self) -> Experiment:
@@ -150,7 +156,12 @@ def compare(root: Path, names: Sequence[str], replicates: int, seed: int) -> Com
         raise DataError(f"{what}: name two or more different ones, the reference first")
     with tempfile.TemporaryDirectory(prefix="pneumoseg-compare-") as folder:
         experiments = tuple(read_experiment(root, name, Path(folder) / str(index)) for index, name in enumerate(names))
-    return compare_experiments(experiments, replicates, seed)
+        comparison = compare_experiments(experiments, replicates, seed)
+        ids = [[image.image_id for image in item.most_different] for item in comparison.against]
+        pictures = tuple(draw_pairs(root, Path(folder), experiments, comparison.rows, ids))
+    tracking = TrackingParams.read(read_yaml(root / "params.yaml").get("tracking", {}), "params.yaml")
+    costs = read_costs(root, tracking, [item.train_keys for item in experiments])
+    return replace(comparison, costs=tuple(costs), pictures=pictures)
 
 
 def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed: int) -> Comparison:

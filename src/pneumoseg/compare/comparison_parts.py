@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pneumoseg.compare.comparing import MIN_PATIENTS, Against, Comparison
 from pneumoseg.compare.comparison_charts import STYLES, curve_drawings, dice_chart
 from pneumoseg.compare.configuration_rows import DATA, Row
+from pneumoseg.compare.overlay_pairs import Pairs
 from pneumoseg.compare.wording import all_empty, figure_text, p_text, signed
 from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, PREVALENCE
 from pneumoseg.report.parts import Part, Table, count_of, number, percent
@@ -79,6 +80,13 @@ def _figures_table(comparison: Comparison) -> Table:
             rows.append((ALL_EMPTY.title, *(number(all_empty(comparison)) for _ in names)))
     prevalence = percent(float(comparison.pairing.positive.mean()))
     rows.append((PREVALENCE.title, *(prevalence for _ in names)))
+    costs = {
+        "training of all folds, s": [item.seconds for item in comparison.costs],
+        "highest memory in training, GiB": [item.memory_gib for item in comparison.costs],
+    }
+    for title, values in costs.items():
+        if any(value is not None for value in values):
+            rows.append((title, *(number(value, 1) for value in values)))
     return Table("Figures on the common images", ("", *names), tuple(rows))
 
 
@@ -152,7 +160,20 @@ def _images(comparison: Comparison, index: int, item: Against) -> Part:
         ),
     )
     drawn = ((dice_chart(comparison, index), caption),) if comparison.pairing.positive.any() else ()
-    return Part(title, () if images else ("No image differs.",), drawings=drawn, tables=tables)
+    pairs = comparison.pictures[index - 1] if comparison.pictures else {}
+    parts = (_side_by_side(item, pairs, (reference, name)),) if pairs else ()
+    return Part(title, () if images else ("No image differs.",), drawings=drawn, tables=tables, parts=parts)
+
+
+def _side_by_side(item: Against, pairs: Pairs, names: tuple[str, str]) -> Part:
+    drawings = [
+        (picture, f"{image.image_id}, {name}: Dice {number(score)}")
+        for image in item.most_different
+        if image.image_id in pairs
+        for picture, name, score in zip(pairs[image.image_id], names, (image.reference_dice, image.dice), strict=True)
+    ]
+    told = "Blue: marked and annotated. Vermilion: marked only. Yellow, striped: annotated only."
+    return Part("What both marked where they differ most", (told,), drawings=tuple(drawings))
 
 
 def _training(comparison: Comparison) -> Part:

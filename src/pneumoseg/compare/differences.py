@@ -115,6 +115,8 @@ def measure(metric: Metric, first: pd.DataFrame, second: pd.DataFrame, bootstrap
     one, other = metric.of(first), metric.of(second)
     if not np.isfinite([one.value, other.value]).all():
         return _NOTHING
+    if first.equals(second):  # the same predictions, not only the same figure: there is nothing to be unsure of
+        return Measured(0.0, UNKNOWN, 1.0, same=True)
     if isinstance(one, Ratio) and isinstance(other, Ratio) and np.array_equal(one.denominator, other.denominator):
         return mean_difference(one, other, bootstrap)
     if metric.name == AUC.name:

@@ -64,6 +64,7 @@ class Experiment:
         folds: data/splits/folds.csv; None where DVC's cache does not have it.
         doubts: why the figures may not be those of the parameters, in sentences.
         unknowns: what could not be checked, in sentences.
+        train_keys: of its folds, where DVC's cache has their run.json.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Experiment:
     folds: pd.DataFrame | None
     doubts: tuple[str, ...]
     unknowns: tuple[str, ...]
+    train_keys: tuple[str, ...] = ()
 
     @property
     def commit(self) -> str:
@@ -119,7 +121,10 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
         # The files lie in a temporary folder; the reader knows them by their revision.
         raise DataError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
     rule = str(thresholds.get("description") or "not recorded")
-    return Experiment(name, sha, test, rule, cases, settings, stages, curves, folds, tuple(doubts), tuple(unknowns))
+    keys = _train_keys(snapshot, settings, folder)
+    return Experiment(
+        name, sha, test, rule, cases, settings, stages, curves, folds, tuple(doubts), tuple(unknowns), keys
+    )
 
 
 def _read_cases(path: Path, test: TestResult) -> pd.DataFrame:
@@ -194,6 +199,13 @@ def _as_now(content: dict[str, Any]) -> dict[str, Any]:
         return Params.read(content, "params.yaml").written()
     except ParameterError:
         return content
+
+
+def _train_keys(snapshot: Snapshot, settings: Mapping[str, str], folder: Path) -> tuple[str, ...]:
+    paths = [f"data/models/fold{fold}/run.json" for fold in json.loads(settings.get("split.train_folds", "[]"))]
+    if snapshot.export(paths, folder):
+        return ()
+    return tuple(str(read_object(folder / path).get("train_key")) for path in paths)
 
 
 def _read_curves(folder: Path, settings: Mapping[str, str]) -> dict[int, pd.DataFrame]:

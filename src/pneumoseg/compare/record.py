@@ -70,6 +70,7 @@ def _experiment(comparison: Comparison, index: int) -> dict[str, Any]:
         "decision_rule": item.rule,
         "figures": {name: {"value": figure.value, "interval": figure.interval} for name, figure in figures.items()},
         "beats_all_empty": comparison.over_empty[index],
+        "cost": asdict(comparison.costs[index]) if comparison.costs else None,
         "own_test_set": {"n": item.test.n, DICE_ALL.name: item.test.figure(DICE_ALL.name).value},
         "left_out": [
             {"reason": entry.reason, "n": entry.images, "n_patients": entry.patients}

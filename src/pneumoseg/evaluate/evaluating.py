@@ -9,7 +9,7 @@ from pneumoseg.evaluate.measuring import TEST_CASES
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.evaluate.submission import choose_ids, write_submission
 from pneumoseg.rule.cases import Predictions
-from pneumoseg.shared.files import fresh_dir
+from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 
 
@@ -35,4 +35,5 @@ def evaluate(layout: Layout, params: EvaluateParams, workers: int | None = None)
     judged.write_rows(layout, TEST_CASES)
     write_plots(fresh_dir(layout.plots), judged.rows, judged.result)
     judged.result.write(layout.test)
+    write_json(layout.headline, judged.result.headline())
     return judged.result

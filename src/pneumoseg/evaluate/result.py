@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
+from pneumoseg.evaluate.metric import all_metrics
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json, write_json
 from pneumoseg.stats.bootstrap import Estimate
@@ -207,6 +209,12 @@ class TestResult(Group):
         """A figure by its name, wherever it stands in the file; an unknown one where the images do not give it."""
         places = (self.figures, self.surface.figures, self.instances.figures)
         return next((figures[name] for figures in places if name in figures), _UNKNOWN)
+
+    def headline(self) -> dict[str, float]:
+        """The headline figures that can be had, and the score of marking nothing."""
+        names = (*(metric.name for metric in all_metrics() if metric.headline), ALL_EMPTY.name)
+        values = {name: self.figure(name).value for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def codes(self) -> frozenset[str]:
         """The codes of all notes."""

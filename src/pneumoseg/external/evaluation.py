@@ -14,6 +14,7 @@ from pneumoseg.evaluate.measuring import TEST_CASES
 from pneumoseg.evaluate.result import Group, Note, Overlap, TestResult, WithoutShared
 from pneumoseg.rule.cases import Predictions, read_map
 from pneumoseg.rule.decision import read_rule
+from pneumoseg.shared.files import write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import METADATA, Columns, read_table, unknown_patient, write_table
 from pneumoseg.split.overlap import PARTS, REASONS, find_shared
@@ -62,6 +63,7 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
     judged.write_rows(site, CASES, rows.fillna(dict.fromkeys(columns.values(), "")))
     result = judged.result.model_copy(update=told)
     result.write(site.test)
+    write_json(site.headline, result.headline())
     return result
 
 

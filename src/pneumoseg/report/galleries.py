@@ -23,9 +23,9 @@ class Gallery:
 def choose_galleries(cases: pd.DataFrame, limits_px_at_1024: tuple[int, int], count: int) -> tuple[Gallery, ...]:
     """The galleries of a test set: best, median, worst, missed, false alarms, and each size of pneumothorax.
 
-    Best, median and worst are drawn from pneumothoraces that were found at all and share no case. An image without
-    pneumothorax and without a marked pixel has Dice 1 and would fill the best; it is in no gallery. Where the networks
-    give no map, there are found, missed and false alarms, by probability.
+    No case is in two galleries. Best, median and worst are drawn from pneumothoraces that were found at all. An image
+    without pneumothorax and without a marked pixel has Dice 1 and would fill the best; it is in no gallery. Where the
+    networks give no map, there are found, missed and false alarms, by probability.
 
     Args:
         cases: rows with image_id, pneumothorax, called, probability, dice, truth_px, predicted_px, lesion_size.
@@ -59,14 +59,17 @@ def choose_galleries(cases: pd.DataFrame, limits_px_at_1024: tuple[int, int], co
             _ids(alarms, "predicted_px")[:count],
         ),
     ]
+    shown = {name for gallery in galleries for name in gallery.image_ids}
     for size in SIZES:
         inside = _ids(positives[positives["lesion_size"] == size], "dice")
+        left = [name for name in inside if name not in shown]
+        above = len(inside) - len(left)
         galleries.append(
             Gallery(
                 f"size-{size}",
                 f"{size.capitalize()} pneumothoraces",
-                f"{_limits(size, limits_px_at_1024)}; {_spread_rule(len(inside), count)}",
-                _spread(inside, count),
+                f"{_limits(size, limits_px_at_1024)}; {_spread_rule(len(left), count, above)}",
+                _spread(left, count),
             )
         )
     return tuple(galleries)
@@ -128,14 +131,14 @@ def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(ids[round(index * (len(ids) - 1) / (count - 1))] for index in range(count))
 
 
-def _spread_rule(found: int, count: int) -> str:
+def _spread_rule(found: int, count: int, above: int) -> str:
+    """How many of one size are shown; ``above`` more stand in other galleries already."""
     if found == 0:
-        return "the test set has none."
-    return (
-        f"all {found}, by Dice."
-        if found <= count
-        else f"{count} of {found} at equal steps from the highest Dice to the lowest."
-    )
+        return f"all {above} are shown above." if above else "the test set has none."
+    more = f"; {above} more are shown above" if above else ""
+    if found <= count:
+        return f"all {found}, by Dice{more}."
+    return f"{count} of {found} at equal steps from the highest Dice to the lowest{more}."
 
 
 def _limits(size: str, limits_px_at_1024: tuple[int, int]) -> str:

@@ -9,7 +9,7 @@ from pneumoseg.drawing.charts import Interval, interval_chart
 from pneumoseg.evaluate.metric import Metric, all_metrics
 from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, DICE_POS, PREVALENCE
 from pneumoseg.evaluate.metrics.image_ranking import AUC
-from pneumoseg.report.inputs import Inputs
+from pneumoseg.report.inputs import Figures, Inputs
 from pneumoseg.report.parts import Drawing, Table, count_of, number, percent, sentence, spread, told
 
 #: Codes of notes that the judgement, or the banner, says in its own words.
@@ -44,7 +44,7 @@ def short(metric: Metric) -> str:
     return metric.label.partition(" of the ")[0]
 
 
-def judge(inputs: Inputs) -> Verdict:
+def judge(inputs: Figures) -> Verdict:
     """Say plainly whether the model does better than marking nothing, and whether tuning helped."""
     kind, first = _against_all_empty(inputs) if inputs.maps else _against_chance(inputs)
     notes = (sentence(note.text) for note in inputs.test.notes if note.code not in _SAID)
@@ -52,7 +52,7 @@ def judge(inputs: Inputs) -> Verdict:
     return Verdict(kind, tuple(sentence for sentence in sentences if sentence))
 
 
-def _against_all_empty(inputs: Inputs) -> tuple[str, str]:
+def _against_all_empty(inputs: Figures) -> tuple[str, str]:
     score, empty = inputs.test.figure(DICE_ALL.name).value, inputs.test.figure(ALL_EMPTY.name).value
     margin = inputs.test.beats_all_empty.estimate
     if score is None or empty is None or margin.value is None:
@@ -69,7 +69,7 @@ def _against_all_empty(inputs: Inputs) -> tuple[str, str]:
     return "good", f"Beats an all-empty prediction: {beside}"
 
 
-def _against_chance(inputs: Inputs) -> tuple[str, str]:
+def _against_chance(inputs: Figures) -> tuple[str, str]:
     """The same of a model without a map: does its probability rank images better than chance, 0.5?"""
     area = inputs.test.figure(AUC.name)
     if area.value is None:
@@ -82,7 +82,7 @@ def _against_chance(inputs: Inputs) -> tuple[str, str]:
     return "good", f"Ranks images with pneumothorax above those without: {beside}"
 
 
-def _on_positives(inputs: Inputs) -> str:
+def _on_positives(inputs: Figures) -> str:
     positives = inputs.cases[inputs.cases["pneumothorax"] == 1]
     if positives.empty:
         return "The test set has no pneumothorax: nothing can be said of how well one is found or outlined."
@@ -96,7 +96,7 @@ def _on_positives(inputs: Inputs) -> str:
     return f"{of} {'has' if found == 1 else 'have'} a marked pixel; mean Dice of {whose} is {dice}."
 
 
-def against_plain(inputs: Inputs) -> str:
+def against_plain(inputs: Figures) -> str:
     """Whether the tuned decision rule does better on the test images than a plain threshold of 0.5."""
     margin = inputs.test.beats_plain_05.estimate
     if margin.value is None:

@@ -22,15 +22,26 @@ _SUBMISSION: Columns = {"ImageId": "text", "EncodedPixels": "text"}
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The files of all stages; tables sorted as they are in the files."""
+class Figures:
+    """The test figures and what they rest on; the table sorted as it is in the file."""
 
     layout: Layout
-    params: Params
     test: TestResult
-    thresholds: Mapping[str, Any]
     rule: DecisionRule
     cases: pd.DataFrame
+
+    @property
+    def maps(self) -> bool:
+        """Whether the networks give a map, and so a mask."""
+        return self.rule.mask_threshold is not None
+
+
+@dataclass(frozen=True)
+class Inputs(Figures):
+    """The files of all stages; tables sorted as they are in the files."""
+
+    params: Params
+    thresholds: Mapping[str, Any]
     predicted: pd.DataFrame
     metadata: pd.DataFrame
     annotations: pd.DataFrame
@@ -39,11 +50,6 @@ class Inputs:
     models: Mapping[int, Mapping[str, Any]]  # model.json of each trained fold
     runs: Mapping[int, Mapping[str, Any]]  # run.json of each trained fold
     external: Mapping[str, TestResult]  # by name in the order of names
-
-    @property
-    def maps(self) -> bool:
-        """Whether the networks give a map, and so a mask."""
-        return self.rule.mask_threshold is not None
 
     @property
     def task(self) -> str:
@@ -56,8 +62,8 @@ class Inputs:
         return float(self.metadata["phantom"].fillna(0).mean()) if len(self.metadata) else 0.0
 
 
-def read_inputs(layout: Layout, params: Params) -> Inputs:
-    """Read the files that the report needs.
+def read_figures(layout: Layout) -> Figures:
+    """Read what a judgement needs.
 
     Raises:
         DataError: a file is missing, unreadable, or contradicts another.
@@ -66,14 +72,24 @@ def read_inputs(layout: Layout, params: Params) -> Inputs:
     cases = read_table(layout.test_cases, TEST_CASES)
     if len(cases) != test.n:
         raise DataError(f"{layout.test_cases} has {len(cases)} images, {layout.test} {test.n}; run dvc repro evaluate")
+    return Figures(layout, test, read_rule(layout.thresholds), cases)
+
+
+def read_inputs(layout: Layout, params: Params) -> Inputs:
+    """Read the files that the report needs.
+
+    Raises:
+        DataError: a file is missing, unreadable, or contradicts another.
+    """
+    figures = read_figures(layout)
     folders = {fold: layout.models / f"fold{fold}" for fold in params.split.train_folds}
     return Inputs(
         layout=layout,
+        test=figures.test,
+        rule=figures.rule,
+        cases=figures.cases,
         params=params,
-        test=test,
         thresholds=read_object(layout.thresholds),
-        rule=read_rule(layout.thresholds),
-        cases=cases,
         predicted=read_predicted(layout.predictions),
         metadata=read_table(layout.metadata, METADATA),
         annotations=read_table(layout.annotations, ANNOTATIONS),

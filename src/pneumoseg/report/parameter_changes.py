@@ -20,6 +20,7 @@ from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS
 from pneumoseg.shared.passwords import masked
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_METHOD: Final = ("split", "augment", "model", "train", "predict", "tune")
 KEY_PACKAGES: Final = (
     "torch",
     "segmentation-models-pytorch",
@@ -54,6 +55,14 @@ def changes(params: Params) -> list[tuple[str, str, str]]:
     default = settings(Params().written())
     found = settings(params.written())
     return [(key, value, default.get(key, "not there")) for key, value in found.items() if default.get(key) != value]
+
+
+def told_changes(params: Params, most: int) -> str:
+    """The first parameters that differ from the default, those of the method before those of the data."""
+    found = sorted(changes(params), key=lambda change: change[0].split(".")[0] not in _METHOD)
+    texts = [(key, value.strip('"')) for key, value, _ in found[:most]]
+    shown = [f"{key} = {text if len(text) <= 40 else text[:39] + '…'}" for key, text in texts]
+    return "; ".join([*shown, *([f"{len(found) - most} more"] if len(found) > most else [])])
 
 
 def configuration_part(params: Params, lock: Path, fingerprints: tuple[tuple[str, str], ...]) -> Part:

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pneumoseg.config.report import ReportParams
@@ -21,6 +22,7 @@ from pneumoseg.drawing.overlays import (
     display_size,
     outline_layer,
 )
+from pneumoseg.report.parts import Drawing
 from pneumoseg.rule.cases import read_map
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.errors import DataError
@@ -122,6 +124,22 @@ class PictureWriter:
             return ""
         colours = cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA)
         return _write_image(self._out, f"cases/{image_id}-{name}.png", colours, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+def copy_sheet(layout: Layout, out: Path) -> Drawing:
+    """The contact sheet of the stage split, smaller, as ``out``/plots/augmentations.jpg.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = layout.splits / "augmentations.png"
+    sheet = cv2.imread(str(path)) if path.is_file() else None
+    if sheet is None:
+        raise DataError(f"{path}: not there or not readable; run dvc repro split")
+    name = _write_image(out, "plots/augmentations.jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    caption = "One radiograph under each of augment.recipes, with the outline of its mask."
+    size = Markup('width="{}" height="{}"').format(sheet.shape[1], sheet.shape[0])
+    return Markup('<img src="{}" alt="{}" {} loading="lazy">').format(name, caption, size), caption
 
 
 def _write_image(out: Path, name: str, image: NDArray[Any], flags: list[int]) -> str:

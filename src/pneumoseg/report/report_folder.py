@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pneumoseg.config import Params
+from pneumoseg.report.case_table import case_table
 from pneumoseg.report.data_section import data_part
 from pneumoseg.report.ensemble_notes import ensemble_fingerprints, others_joined
 from pneumoseg.report.external_sets import external_part
@@ -22,8 +23,9 @@ from pneumoseg.report.judging import calibration_part, decision_part, subgroup_p
 from pneumoseg.report.learning_curves import training_part
 from pneumoseg.report.model_card import card_markdown, phantom_sentence, write_card
 from pneumoseg.report.pages import render
-from pneumoseg.report.parameter_changes import configuration_part
+from pneumoseg.report.parameter_changes import configuration_part, told_changes
 from pneumoseg.report.parts import Part
+from pneumoseg.report.pictures import copy_sheet
 from pneumoseg.report.statistical_plots import copy_plots
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.passwords import masked
@@ -66,10 +68,12 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
     configuration = configuration_part(params, layout.root / "requirements.lock", tuple(_fingerprints(inputs)))
     also = Markup('Also as <a href="model_card.md">model_card.md</a>.')
     shown = "the prediction, and where they agree" if inputs.maps else "and the call; this model gives no map"
+    changed = told_changes(params, 12)
+    galleries = show_galleries(inputs, folder, params.report)
     return {
-        "title": f"Pneumothorax {inputs.task}: report",
+        "title": f"Pneumothorax {inputs.task}: {told_changes(params, 2) or 'report, all parameters by default'}",
         "subtitle": f"{params.model.architecture}, encoder {params.model.encoder}{others_joined(layout)}; "
-        f"{len(inputs.cases):,} test images",
+        f"{len(inputs.cases):,} test images{f'. Changed: {changed}' if changed else ''}",
         "made_by": "pneumoseg, stage report",
         "banner": phantom_sentence(inputs) if inputs.phantom_share > 0 else "",
         "lead": {"result": "Result", "cases": "Cases"},
@@ -79,7 +83,8 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
         "measures": measures(inputs),
         "maps": inputs.maps,
         "cases_note": f"Each case shows the radiograph, the annotated pneumothorax where it is known, {shown}.",
-        "galleries": show_galleries(inputs, folder, params.report),
+        "galleries": galleries,
+        "case_table": case_table(inputs, {case.image_id for gallery in galleries for case in gallery.cases}),
         "parts": {
             "subgroups": subgroup_part(inputs, copy_plots(layout.plots, folder, only=("dice_by_size",))),
             "external": external_part(inputs),
@@ -89,6 +94,7 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
                 inputs, copy_plots(layout.plots, folder, leave=("dice_by_size", "subgroups"))
             ),
             "training": training_part(layout.training, params.split.train_folds),
+            "augmentations": Part("Augmentations", drawings=(copy_sheet(layout, folder),)),
             "data": data_part(layout, inputs.submission),
             "exploration": Part("Exploration", drawings=copy_plots(layout.explore, folder)),
             "configuration": configuration,

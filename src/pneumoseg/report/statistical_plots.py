@@ -30,6 +30,10 @@ _CAPTIONS: Final = {
 }
 
 
+#: Pixels a point, at which letters of 11 points are 9 pixels high: narrower than so, a plot is scrolled.
+_LEGIBLE: Final = 0.84
+
+
 def copy_plots(source: Path, out: Path, only: Sequence[str] = (), leave: Sequence[str] = ()) -> tuple[Drawing, ...]:
     """Copy the SVG files of a folder to ``out``/plots, in the order of their names.
 
@@ -62,5 +66,5 @@ def _copy(path: Path, out: Path) -> Drawing:
     with atomic_path(out / name) as temporary:
         temporary.write_bytes(content)
     caption = _CAPTIONS.get(f"{folder}/{path.stem}", f"{path.stem.replace('_', ' ').capitalize()}.")
-    picture = Markup('<img src="{}" alt="{}" width="{:.0f}" height="{:.0f}" loading="lazy">')
-    return picture.format(quote(name), caption, width, height), caption
+    size = Markup('width="{:.0f}" height="{:.0f}" style="min-width: {:.0f}px"').format(width, height, _LEGIBLE * width)
+    return Markup('<img src="{}" alt="{}" {} loading="lazy">').format(quote(name), caption, size), caption

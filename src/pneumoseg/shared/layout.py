@@ -142,6 +142,11 @@ class Layout:
         return self.metrics / ("test.json" if self.site is None else "figures.json")
 
     @property
+    def headline(self) -> Path:
+        """The few of the figures that DVC shows beside each other, JSON."""
+        return self.metrics / "headline.json"
+
+    @property
     def test_cases(self) -> Path:
         """Table of the judged images."""
         return self.metrics / ("test_cases.csv" if self.site is None else "cases.csv")

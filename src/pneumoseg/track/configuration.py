@@ -24,6 +24,7 @@ from pneumoseg.shared.tables import METADATA, read_table
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as text
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones without a word
 _CUT = " … (cut; whole in the artifact params.yaml)"
 DVC_TAGS = {"DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.baseline_rev", "DVC_STAGE": "dvc.stage"}
@@ -93,12 +94,17 @@ class Configuration:
         if phantom is not None:
             tags["phantom"] = "true" if phantom else "false"
         if phantom:
-            tags["mlflow.note.content"] = "**Phantom data.** These figures say nothing about patients."
+            tags[DESCRIPTION] = self.description()
         try:
             tags["mlflow.user"] = getpass.getuser()
         except (KeyError, OSError):  # a container without an account
             logger.debug("no user name")
         return tags
+
+    def description(self, verdict: str = "") -> str:
+        """What MLflow shows at the head of its row: whether the data are phantoms, and how its figures are judged."""
+        mark = "**Phantom data.** These figures say nothing about patients." if holds_phantoms(self.layout) else ""
+        return "\n\n".join(part for part in (mark, verdict) if part)
 
     def dataset(self) -> DatasetInput:
         """The data set as MLflow's entity: name, digest, source."""

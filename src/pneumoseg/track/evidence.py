@@ -11,17 +11,22 @@ from mlflow.entities import Run
 
 from pneumoseg.config import Params
 from pneumoseg.evaluate.result import TestResult
+from pneumoseg.report.headline import judge
+from pneumoseg.report.inputs import read_figures
+from pneumoseg.report.single_file import single_file
 from pneumoseg.shared.errors import PneumosegError
 from pneumoseg.shared.files import digest_files, read_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.passwords import masked
-from pneumoseg.track.configuration import Configuration
-from pneumoseg.track.metric_names import flat_metrics
+from pneumoseg.track.configuration import DESCRIPTION, Configuration
+from pneumoseg.track.metric_names import headline
 from pneumoseg.track.model_packaging import holds_model, log_model
 from pneumoseg.track.rows import log_training, open_row
 from pneumoseg.track.store import FAILURES, HINT, Store, first_line, open_store
 
 logger = logging.getLogger(__name__)
+
+REPORT = "report.html"
 
 
 def record_here(layout: Layout, params: Params, *, report: bool) -> None:
@@ -58,12 +63,10 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
     training = (layout.training / f"fold{fold}.{kind}" for fold in folds for kind in ("csv", "json"))
     changed = _logged(store, row, layout, "test", figures, (*figures, *others, *training))
     if changed:
-        result = TestResult.read(layout.test)
-        metrics = flat_metrics(result.model_dump(by_alias=True))
-        notes = "\n".join(f"{note.code}: {note.text}" for note in result.notes)
-        if layout.thresholds.is_file():
-            metrics |= flat_metrics({"thresholds": read_json(layout.thresholds)})
-        store.log(row, metrics=metrics, tags={**changed, "notes": notes or "none"})
+        judged = read_figures(layout)
+        notes = "\n".join(f"{note.code}: {note.text}" for note in judged.test.notes)
+        told = configuration.description("\n\n".join(judge(judged).sentences))
+        store.log(row, metrics=headline(judged.test), tags={**changed, "notes": notes or "none", DESCRIPTION: told})
     if with_model:
         weights = [path for fold in folds for path in _files(_model(layout, fold))]
         model = {"recorded.model": digest_files(weights, layout.root)}
@@ -82,27 +85,32 @@ def record_external(store: Store, configuration: Configuration, row: str) -> boo
     """
     layout = configuration.layout
     sites = {name: layout.external(name) for name in sorted(configuration.params.evaluate.external)}
-    figures = {name: TestResult.read(site.test).model_dump(by_alias=True) for name, site in sites.items()}
+    figures = {name: TestResult.read(site.test) for name, site in sites.items()}
     folders = [site.metrics for site in sites.values()]
     files = [path for folder in folders for path in _files(folder)]
     changed = _logged(store, row, layout, "external", files, folders) if sites else {}
     if changed:
-        store.log(row, metrics=flat_metrics({"external": figures}), tags=changed)
-    return bool(changed)
-
-
-def record_pages(store: Store, configuration: Configuration, row: str) -> bool:
-    """Put the folder of pages on a row as artifact ``report``; False where it is there already."""
-    layout = configuration.layout
-    changed = _logged(store, row, layout, "report", _files(layout.report), [layout.report])
-    if changed:
+        for name, result in figures.items():
+            store.log(row, metrics=headline(result, f"external/{name}/"))
         store.log(row, tags=changed)
     return bool(changed)
 
 
+def record_pages(store: Store, configuration: Configuration, row: str) -> bool:
+    """Put the report on a row as one file, which MLflow shows with its pictures; False where it is there already."""
+    layout = configuration.layout
+    tag = {"recorded.report": digest_files(_files(layout.report), layout.root)}
+    run = store.client.get_run(row)
+    if tag.items() <= run.data.tags.items() and holds_pages(store, run):
+        return False
+    store.client.log_text(row, single_file(layout.report / "index.html"), REPORT)
+    store.log(row, tags=tag)
+    return True
+
+
 def holds_pages(store: Store, row: Run) -> bool:
-    """Whether a row has its report, and the report its page."""
-    return "recorded.report" in row.data.tags and "report/index.html" in _artifacts(store, row.info.run_id, ["report"])
+    """Whether a row has its report."""
+    return "recorded.report" in row.data.tags and REPORT in _artifacts(store, row.info.run_id, ["."])
 
 
 def _logged(

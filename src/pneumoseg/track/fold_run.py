@@ -24,10 +24,10 @@ class FoldRun:
         """Log what the finished training came to.
 
         Args:
-            summary: the best epoch and its metrics; they appear as ``best/<name>``.
-            timing: costs such as ``seconds``, ``images_per_second``, ``memory_gib``; they appear as ``cost/<name>``. On
-                the configuration's row those with ``seconds`` as first or last word are summed over the folds, of those
-                with ``memory`` the largest counts, and of the others the mean.
+            summary: the best epoch and its metrics; the headline ones become tags ``best/<name>``.
+            timing: costs such as ``seconds``, ``images_per_second``, ``memory_gib``; they become tags ``cost/<name>``.
+                On the configuration's row those with ``seconds`` as first or last word are summed over the folds, of
+                those with ``memory`` the largest counts, and of the others the mean.
             history: the rows of all epochs, each with its number as ``epoch``: they fill in what a run lacks that began
                 in the middle, because its training was resumed under another configuration.
         """

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 
 from pneumoseg.track.fold_run import FoldRun
-from pneumoseg.track.metric_names import flat_metrics
+from pneumoseg.track.metric_names import finite, kept_epoch
 from pneumoseg.track.store import FAILURES, HINT, Store, first_line, points
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class LiveRun(FoldRun):
         self.finished = False
         self._strict = strict
         self._pending: list[Metric] = []
+        self._tags: dict[str, str] = {}
         self._not_before = 0.0
         names = store.client.get_run(run_id).data.metrics
         history = store.client.get_metric_history
@@ -45,22 +46,22 @@ class LiveRun(FoldRun):
         """See FoldRun."""
         for row in history:
             self._queue(int(row["epoch"]), row)
-        self._pending += points(flat_metrics({"best": summary, "cost": timing}))
+        # Tags: a number without a curve would be drawn as a chart with one bar.
+        self._tags = {name: repr(value) for name, value in (kept_epoch(summary) | finite(timing, "cost/")).items()}
         self.finished = self._write()
 
     def _queue(self, epoch: int, row: Mapping[str, Any]) -> None:
         """Keep the figures of one epoch that the run does not have."""
         new = {
-            name: value
-            for name, value in flat_metrics(row).items()
-            if name != "epoch" and (name, epoch) not in self._logged
+            name: value for name, value in finite(row).items() if name != "epoch" and (name, epoch) not in self._logged
         }
         self._logged |= {(name, epoch) for name in new}
         self._pending += points(new, epoch)
 
     def _write(self) -> bool:
         try:
-            self.store.client.log_batch(self.run_id, metrics=self._pending)
+            tags = [RunTag(name, value) for name, value in self._tags.items()]
+            self.store.client.log_batch(self.run_id, metrics=self._pending, tags=tags)
             self._pending.clear()
         except FAILURES as error:
             if self._strict:

@@ -1,43 +1,35 @@
-"""Nested metrics as MLflow's flat names and numbers."""
+"""Which numbers MLflow gets, and under which names: few, so that a row can be read; its artifacts hold all."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-
-def flat_metrics(content: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a metrics file by name, groups divided by a slash (``plain_05/dice_pos``).
-
-    The row of a table (a list of mappings) is named by its texts, ``subgroups/lesion_size small/dice_pos``; one without
-    texts, such as a bin of a histogram, stays in the file.
-    """
-    return {_allowed(f"{prefix}{name}"): number for name, number in _numbers(content)}
+from pneumoseg.evaluate.metrics.core import ALL_EMPTY
+from pneumoseg.evaluate.result import TestResult
+from pneumoseg.report.headline import headline_metrics
 
 
-def _numbers(content: object) -> Iterator[tuple[str, float]]:
-    if isinstance(content, bool | int | float):
-        if math.isfinite(content):
-            yield "", float(content)
-        return
-    if isinstance(content, Mapping):
-        items = [(str(name) or "_", value) for name, value in content.items()]
-    elif isinstance(content, list | tuple):
-        items = [(_label(value, index), value) for index, value in enumerate(content)]
-    else:
-        return
-    for name, value in items:
-        for inner, number in _numbers(value) if name else ():
-            yield f"{name}/{inner}" if inner else name, number
+def finite(content: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers among some values, by names that MLflow takes."""
+    return {
+        _allowed(f"{prefix}{name}"): float(value)
+        for name, value in content.items()
+        if isinstance(value, bool | int | float) and math.isfinite(value)
+    }
 
 
-def _label(item: object, index: int) -> str:
-    """The name of a list's item: the texts in a row of a table; its place for a bare number; none for other rows."""
-    if isinstance(item, Mapping):
-        return " ".join(value for value in item.values() if isinstance(value, str))
-    return str(index)
+def headline(result: TestResult, prefix: str = "") -> dict[str, float]:
+    """The headline figures that can be had, and the score of marking nothing."""
+    return finite(result.headline(), prefix)
+
+
+def kept_epoch(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Of the summary of a training the kept epoch and its headline figures on validation images, ``best/…``."""
+    names = ["best_epoch", *(f"val_{metric.name}" for metric in (*headline_metrics(), ALL_EMPTY))]
+    return finite({name: summary.get(name) for name in names}, "best/")
 
 
 def _allowed(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def log_model(store: Store, row: str, configuration: Configuration, metadata: di
         return False
     with _active_run(store, row):
         mlflow.pyfunc.log_model(
-            name="model",
+            name=re.sub(r"""[/:.%"']""", "_", configuration.name),
             python_model=str(served),
             artifacts={f"fold{fold}": str(layout.models / f"fold{fold}") for fold in params.split.train_folds},
             code_paths=[str(package)],

@@ -101,9 +101,9 @@ def log_training(store: Store, row: str, train_keys: Mapping[int, str]) -> None:
         finished = [run for run in find_fold_runs(store, key) if "complete" in run.data.tags]
         if finished:
             tags[f"run_id.fold{fold}"] = finished[0].info.run_id
-            for name, value in finished[0].data.metrics.items():
-                if name.startswith(("best/", "cost/")) and name != "best/fold":
-                    values.setdefault(name, []).append(value)
+            for name, value in finished[0].data.tags.items():
+                if name.startswith(("best/", "cost/")):
+                    values.setdefault(name, []).append(float(value))
     metrics = {name.removeprefix("cost/"): _over_folds(name, found) for name, found in values.items()}
     store.log(row, metrics=metrics, tags=tags)
 

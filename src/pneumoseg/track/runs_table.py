@@ -28,12 +28,13 @@ def prepare_table(store: Store) -> str:
     columns = [f"params.`{name}`" for name in names[:MAX_PARAMETERS]] + [f"metrics.`{name}`" for name in _METRICS]
     view = {
         "selectedColumns": ["attributes.`Created`", *columns],
+        "searchFilter": "tags.config_key LIKE '%'",
         "orderByKey": f"metrics.`{DICE_ALL.name}`",
         "orderByAsc": False,
     }
     for key, value in ((_VIEW_TAG, json.dumps(view)), _KIND):
         store.client.set_experiment_tag(store.experiment_id, key, value)
-    return f"#/experiments/{store.experiment_id}/runs?viewStateShareKey={_VIEW}"
+    return f"#/experiments/{store.experiment_id}/runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
 
 
 def differing(rows: Iterable[dict[str, str]]) -> list[str]:

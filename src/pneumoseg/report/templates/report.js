@@ -4,6 +4,7 @@
   const viewer = document.getElementById("viewer");
   const links = [...document.querySelectorAll("a.panels")];
   const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
+  const inTable = (name) => document.querySelector(`#every-case [data-part="${name}"]`);
   const layers = ["truth", "prediction", "agreement"];
   let current = null;
 
@@ -29,6 +30,17 @@
     }
   };
 
+  // From the case's own pictures: where the page is one file, a picture is embedded once, as a background.
+  const copy = (target, article, name) => {
+    const pictures = [...article.querySelectorAll("img")];
+    const found = pictures.find((picture) => picture.dataset.file === article.dataset[name]);
+    if (found) {
+      target.src = found.src;
+      target.style.background = getComputedStyle(found).background;
+    } else target.removeAttribute("src");
+    return Boolean(found);
+  };
+
   const reset = () => {
     part("window").value = "255";
     part("level").value = "128";
@@ -43,13 +55,10 @@
     const siblings = [...article.parentElement.querySelectorAll("a.panels")];
     const place = siblings.indexOf(link) + 1;
     part("title").textContent = `${article.dataset.gallery} · ${place} of ${siblings.length}`;
-    part("radiograph").src = article.dataset.radiograph;
+    copy(part("radiograph"), article, "radiograph");
     part("radiograph").alt = `Radiograph ${article.dataset.case}`;
     for (const name of layers) {
-      const source = article.dataset[name];
-      const layer = part(`${name}-layer`);
-      if (source) layer.src = source; else layer.removeAttribute("src");
-      part(`${name}-shown`).disabled = !source;
+      part(`${name}-shown`).disabled = !copy(part(`${name}-layer`), article, name);
     }
     if (!article.dataset.agreement) part("prediction-shown").checked = true;
     part("facts").replaceChildren(article.querySelector(".facts").cloneNode(true));
@@ -111,6 +120,40 @@
   part("close").addEventListener("click", () => viewer.close());
   window.addEventListener("hashchange", follow);
   window.addEventListener("popstate", follow);
+  // The table of all images: a click on a head sorts, again turns round; rows without a value stay last.
+  const table = inTable("every");
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const rising = head.getAttribute("aria-sort") !== "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+      rows.sort((one, other) => {
+        const [a, b] = [key(one, column), key(other, column)];
+        if (!a || !b) return Number(!a) - Number(!b);
+        const order = head.classList.contains("number") ? Number(a) - Number(b) : a.localeCompare(b);
+        return rising ? order : -order;
+      });
+      body.append(...rows);
+    });
+  });
+  const filter = inTable("filter");
+  filter.addEventListener("input", () => {
+    const words = filter.value.toLowerCase().split(/\s+/);
+    for (const row of rows) {
+      const told = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+      row.hidden = !words.every((word) => told.includes(word));
+    }
+    inTable("filtered").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+  });
+  filter.closest("p").hidden = false;
+
   reset();
   follow();
 })();
