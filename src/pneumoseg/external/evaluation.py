@@ -100,6 +100,7 @@ def _only_predicted(site: Layout, images: pd.DataFrame, overlap: Overlap) -> Tes
         overlap=overlap,
     )
     result.write(site.test)
+    write_json(site.headline, result.headline())
     return result
 
 
