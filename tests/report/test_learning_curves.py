@@ -58,10 +58,14 @@ def test_a_family_without_maps_has_curves_of_what_it_gives(folder):
     assert not any("Dice" in caption for _, caption in part.drawings)
 
 
-@pytest.mark.parametrize(("share", "words"), [(0, "every validation image negative"), (1, "image positive")])
-def test_a_collapse_is_named(folder, share, words):
-    (folder / "fold0.json").write_text(json.dumps(SUMMARY | {"val_collapsed": 1.0, "val_marked_share": share}))
-    assert any("Fold 0 collapsed" in note and words in note for note in training_part(folder, (0,)).notes)
+def test_a_collapse_and_a_figure_that_stands_still_are_told(folder):
+    told = {"collapse": "every map is empty", "unmoved_since": 1}
+    (folder / "fold0.json").write_text(json.dumps(SUMMARY | told))
+    notes = " ".join(training_part(folder, (0, 3)).notes)
+    assert "Fold 0 collapsed" in notes
+    assert "every map is empty" in notes
+    assert "dice_all, has not moved since epoch 1" in notes
+    assert "Fold 3" not in notes
 
 
 def test_what_was_kept_and_taught_is_said(folder):

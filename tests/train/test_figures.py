@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from pneumoseg.config.tune import TuneParams
 from pneumoseg.rule.level_counts import LevelCounts
 from pneumoseg.shared.errors import ParameterError, TrainingError
+from pneumoseg.train.collapse import findings
 from pneumoseg.train.figures import FIGURES, Validated, check_measured, pick, summarise
-from pneumoseg.train.progress import log_epoch
+from pneumoseg.tune.search import Family, Search
 
 
 def validated(above: np.ndarray, inside: np.ndarray, truth: list[int], image_px: int) -> Validated:
@@ -39,33 +41,56 @@ def test_the_best_rule_by_brute_force_on_maps():
         np.array([[(level[where] > at).sum() for at in range(256)] for level, where in zip(levels, masks, strict=True)])
         for masks in ([np.ones((64, 64), bool)] * 6, truths)
     )
-    best = 0.0
-    for bottom, top, area in itertools.product(
-        (0.1, 0.2, 0.3, 0.4, 0.5), (0.2, 0.3, 0.5, 0.7, 0.8, 0.9), (1, 300, 1000, 2000)
-    ):
-        if top < bottom:
-            continue
-        scores = []
-        for level, truth in zip(levels, truths, strict=True):
-            mask = level > 255 * bottom
-            if (level > 255 * top).sum() < max(1, area * 4096 / 1024**2):
-                mask = np.zeros_like(mask)
-            total = mask.sum() + truth.sum()
-            scores.append(2 * (mask & truth).sum() / total if total else 1.0)
-        best = max(best, float(np.mean(scores)))
     seen = validated(above, inside, [int(truth.sum()) for truth in truths], 4096)
+    seen.counts.probability[:] = [0.9, 0.55, 0.7, 0.45, 0.2, 0.1]
+    best = 0.0
+    for kind, gated in itertools.product(("single", "min_area", "triplet"), (False, True)):
+        search = Search(seen.counts, np.zeros(6, np.int64), TuneParams())
+        for block in search.blocks(Family(kind, gated)):
+            found = int(block.sums.sum(axis=(1, 2)).argmax())
+            rule = block.rule(found)
+            masks = [rule.apply(*one) for one in zip(levels, seen.counts.probability, strict=True)]
+            totals = [mask.sum() + truth.sum() for mask, truth in zip(masks, truths, strict=True)]
+            scores = [2 * (mask & truth).sum() / total if total else 1.0
+                      for mask, truth, total in zip(masks, truths, totals, strict=True)]  # fmt: skip
+            best = max(best, float(np.mean(scores)))
     assert summarise(seen)["dice_tuned"] == pytest.approx(best)
 
 
-@pytest.mark.parametrize(("predicted", "state"), [([0, 0, 0, 0], "negative"), ([5, 9, 1, 2], "positive")])
-def test_collapse_is_named(predicted: list[int], state: str, caplog: pytest.LogCaptureFixture):
-    """One positive among four: all-empty scores 0.75, and says that it is a collapse."""
+def told(history: list[dict[str, float]], metric: str = "dice_tuned") -> str:
+    rows = [{"epoch": number, "val_collapsed": 0.0, "val_dice_all": 0.8} | row for number, row in enumerate(history, 1)]
+    return "; ".join(findings(rows, metric, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "words"),
+    [([0] * 4, "every map is empty"), ([5, 9, 1, 2], "no map is empty"), ([5, 0, 0, 0], "hit nothing")],
+)
+def test_a_collapse_is_told_by_what_it_is(predicted: list[int], words: str):
+    """One positive among four; the last marks it, beside the lesion."""
     measured = summarise(at_one_level([0] * 4, predicted, [7, 0, 0, 0]))
-    assert measured["dice_all"] == (0.75 if state == "negative" else 0.0)
-    assert measured["specificity"] == (1.0 if state == "negative" else 0.0)
-    row = {"epoch": 1, "phase": "main", "train_loss": 1.0, "lr": 1e-3} | {f"val_{k}": v for k, v in measured.items()}
-    log_epoch(row, {"images_per_second": 1.0}, best=False, left=0.0)
-    assert f"collapse, every validation image is called {state}" in caplog.text
+    assert words in told([{f"val_{name}": value for name, value in measured.items()}])
+
+
+def test_a_figure_that_stands_still_is_told_with_its_epoch():
+    still = [{"val_auc": value} for value in (0.6, 0.7, 0.7, 0.7)]
+    assert "auc, has not moved since epoch 2" in told(still, "auc")
+    assert told(still[:3], "auc") == ""
+
+
+def test_dice_tuned_at_the_all_empty_score_is_told_once():
+    rows = [{"val_dice_tuned": value} for value in (0.8, 0.75, 0.75)]
+    assert "is the all-empty score" in told(rows[:2])
+    assert told(rows) == told(rows[:1]) == ""
+
+
+def test_ranking_and_overlap_by_hand():
+    """Marked pixels of one level, so that D_pos, 0.25, is the same at every threshold."""
+    seen = at_one_level([5, 0, 0, 0], [10, 0, 3, 0], [10, 4, 0, 0])
+    seen.probability[:] = [0.9, 0.6, 0.7, 0.1]
+    assert summarise(seen)["auc_and_dice_pos"] == pytest.approx((0.75 + 0.25) / 2)
+    seen.probability[:] = [0.9, 0.8, 0.7, 0.1]
+    assert summarise(seen)["auc_and_dice_pos"] == pytest.approx((1.0 + 0.25) / 2)
 
 
 def test_validation_figures_by_hand():

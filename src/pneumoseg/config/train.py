@@ -16,7 +16,17 @@ from pneumoseg.shared.registry import FAMILIES
 #: What a validation after an epoch measures (train/figures.py), at the original size of each image; auto: the figure
 #: that the family of networks names, and for a schedule the one that chooses the epoch.
 ValidationMetric = Literal[
-    "auto", "dice_all", "dice_pos", "dice_balanced", "dice_tuned", "iou", "sensitivity", "specificity", "auc", "loss"
+    "auto",
+    "auc_and_dice_pos",
+    "dice_all",
+    "dice_pos",
+    "dice_balanced",
+    "dice_tuned",
+    "iou",
+    "sensitivity",
+    "specificity",
+    "auc",
+    "loss",
 ]
 
 #: Weights of a phase: those of its best epoch, of its last, or averaged as train.averaging says.
@@ -35,7 +45,7 @@ class OptimiserParams(Section):
 class PlateauParams(Section):
     """Lower the learning rate when a validation metric stops getting better."""
 
-    metric: ValidationMetric = "iou"
+    metric: ValidationMetric = "auto"
     patience_epochs: int = Field(2, ge=0)
     factor: float = Field(0.1, gt=0, lt=1)
     threshold: float = Field(0.001, ge=0)
@@ -180,7 +190,7 @@ class TrainParams(Section):
     compile: bool = False
     checkpoint_activations: bool = False
     synchronise_batch_norm: bool = True
-    selection_metric: ValidationMetric = "dice_tuned"
+    selection_metric: ValidationMetric = "auto"
     early_stopping: EarlyStoppingParams = EarlyStoppingParams()
     averaging: AveragingParams = AveragingParams()
     keep: Start = "best"

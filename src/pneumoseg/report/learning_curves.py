@@ -81,9 +81,13 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
                 f"Fold {fold}: of {summary['n_validation_mask_unknown']} of the {summary['n_validation']} validation "
                 "images the mask is not known; figures of masks leave them out."
             )
-        if summary.get("val_collapsed"):
-            state = "negative" if summary.get("val_marked_share") == 0 else "positive"
-            notes.append(f"Fold {fold} collapsed: its kept weights call every validation image {state}.")
+        if summary.get("collapse"):
+            notes.append(f"Fold {fold} collapsed. Its kept weights on the validation images: {summary['collapse']}.")
+        if summary.get("unmoved_since"):
+            notes.append(
+                f"Fold {fold}: the figure that chose the epoch, {summary.get('selection_metric')}, has not moved since "
+                f"epoch {summary['unmoved_since']}; by it the epochs cannot be told apart."
+            )
     return tuple(notes)
 
 

@@ -48,6 +48,8 @@ class LiveRun(FoldRun):
             self._queue(int(row["epoch"]), row)
         # Tags: a number without a curve would be drawn as a chart with one bar.
         self._tags = {name: repr(value) for name, value in (kept_epoch(summary) | finite(timing, "cost/")).items()}
+        if summary.get("collapse"):
+            self._tags["collapse"] = str(summary["collapse"])
         self.finished = self._write()
 
     def _queue(self, epoch: int, row: Mapping[str, Any]) -> None:

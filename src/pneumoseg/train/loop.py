@@ -22,6 +22,7 @@ from pneumoseg.shared.errors import TrainingError
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.arrays import ImageArrays
 from pneumoseg.train.averaging import Averaging, Weights, copy_weights, measure_statistics
+from pneumoseg.train.collapse import findings
 from pneumoseg.train.dataset import TrainingSet
 from pneumoseg.train.figures import pick
 from pneumoseg.train.optimisation import Schedule, build_optimiser
@@ -173,7 +174,8 @@ class Trainer:
         self.averaging.after_epoch(self.network, number)
         left = seconds_left(self.params.phases, progress.phase, progress.epoch, timing)
         if self.fabric.is_global_zero:
-            log_epoch(row, timing, progress.best_epoch == number, left)
+            wrong = findings(progress.history, self.params.selection_metric, self.validation.all_empty)
+            log_epoch(row, timing, progress.best_epoch == number, left, wrong)
         self.on_epoch(number, row, timing)
 
     def _measure(self, objective: Objective, arrays: ImageArrays) -> dict[str, float]:

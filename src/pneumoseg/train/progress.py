@@ -135,8 +135,10 @@ def tell(figures: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in shown)
 
 
-def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool, left: float) -> None:
-    """One line for an epoch, with the seconds ``left``, and a warning where it says the same of every image."""
+def log_epoch(
+    row: Mapping[str, Any], timing: Mapping[str, float], best: bool, left: float, wrong: Sequence[str] = ()
+) -> None:
+    """One line for an epoch, with the seconds ``left``, and a warning for each thing that is ``wrong`` with it."""
     figures = {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}
     logger.info(
         "epoch %3d  %s  loss %.4f  %s  lr %.1e  %.1f images/s%s%s",
@@ -149,6 +151,5 @@ def log_epoch(row: Mapping[str, Any], timing: Mapping[str, float], best: bool, l
         f"  {duration(left)} left" if left else "",
         "  best so far" if best else "",
     )
-    if figures["collapsed"]:
-        state = "negative" if figures["marked_share"] == 0 else "positive"
-        logger.warning("epoch %d: collapse, every validation image is called %s at threshold 0.5", row["epoch"], state)
+    for finding in wrong:
+        logger.warning("epoch %d: %s", row["epoch"], finding)

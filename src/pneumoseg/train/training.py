@@ -34,6 +34,7 @@ from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.averaging import Weights
 from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
+from pneumoseg.train.collapse import collapse_of, unmoved_since
 from pneumoseg.train.dataset import TrainingSet
 from pneumoseg.train.figures import check_measured
 from pneumoseg.train.fold_data import FoldData
@@ -230,6 +231,12 @@ def _summary(data: FoldData, result: Result, all_empty: float | None, params: Tr
         "n_manifest": len(data.manifest),
         "n_validation": len(data.validation_ids),
     }
+    wrong = collapse_of(result.kept)
+    since = unmoved_since(result.history, params.selection_metric)
+    if wrong:
+        summary["collapse"] = "; ".join(wrong)
+    if since is not None:
+        summary["unmoved_since"] = since
     if data.unknown_masks:
         summary["n_mask_unknown"] = len(data.unknown_masks)
         # Figures of masks leave these out; those of labels do not.

@@ -35,7 +35,7 @@ class Segmentation:
     """The family; see networks.family.Family."""
 
     gives_map = True
-    chooses = "dice_tuned"
+    chooses = "auc_and_dice_pos"
 
     def gives_image(self, params: ModelParams) -> bool:
         """Whether there is an image head."""
