@@ -73,9 +73,9 @@ def _search(params: TuneParams, rng: np.random.Generator) -> tuple[float, int]:
     )
     groups = patient_groups(counts.patients, positive, params.cross_fit_groups, params.seed)
     seconds, result = _timed(
-        lambda: search_family(Search(counts, groups, params), Family("triplet", gated=False), params.objective)
+        lambda: search_family(Search(counts, groups, params), Family("triplet", gated=False), [params.objective])
     )
-    return seconds, result.rules
+    return seconds, result[params.objective].rules
 
 
 def _measure(cases: tuple[Case, ...]) -> None:

@@ -150,6 +150,14 @@ def test_the_judgement_is_plain(inputs, difference, interval, kind):
     assert "0.780" in first.sentences[0]
 
 
+def test_the_first_sentence_counts_images(inputs):
+    cases = pd.read_csv(inputs / "metrics/test_cases.csv")
+    called, positive = cases["called"] == 1, cases["pneumothorax"] == 1
+    first = judge(read_inputs(Layout(inputs), small_params(inputs))).sentences[0]
+    assert f"Found {(called & positive).sum()} of {positive.sum()} test images with pneumothorax" in first
+    assert f"marked {(called & ~positive).sum()} of {(~positive).sum()} without: Dice" in first
+
+
 @pytest.mark.parametrize(
     ("difference", "interval", "words"),
     [
@@ -323,7 +331,7 @@ def test_a_rule_that_only_empties_is_no_plain_success(inputs):
     edit_json(inputs / "metrics/test.json", beats_plain_05=margin)
     verdict = judge(read_inputs(Layout(inputs), small_params(inputs)))
     assert verdict.kind == "bad"
-    assert "calling every image negative" in verdict.sentences[2]
+    assert "calling every image negative" in verdict.sentences[3]
 
 
 def test_a_model_without_maps_is_told_as_such_and_has_no_empty_column(tmp_path, root):

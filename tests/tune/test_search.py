@@ -14,7 +14,7 @@ from pneumoseg.rule.cases import Case, Predictions
 from pneumoseg.rule.decision import DecisionRule, Level
 from pneumoseg.rule.level_counts import Cleaning, LevelCounts, count_levels, histogram, pixels_above
 from pneumoseg.tune.search import Family, Search, families
-from pneumoseg.tune.selection import choose, patient_groups, search_family
+from pneumoseg.tune.selection import Judged, choose, patient_groups, search_family, within_one_error
 from tests.evaluate.evaluation_data import make_project
 
 GRID = TuneParams(
@@ -117,8 +117,9 @@ def test_choice_and_cross_fit_are_brute_force(cases: tuple[Case, ...], goal: str
     positive = counts.truth_px > 0
     groups = patient_groups(counts.patients, positive, params.cross_fit_groups, params.seed)
     search = Search(counts, groups, params)
-    results = [search_family(search, family, goal) for family in families(params)]
-    choice = choose(results, search.images, goal)
+    results = [search_family(search, family, [goal])[goal] for family in families(params)]
+    judged = Judged(counts.patients, groups, positive, lambda rule: counts.outcomes(rule)["dice"].to_numpy())
+    choice = choose(results, search.images, goal, judged)
 
     rules = {kind: list(every_rule(params, kind, None)) for kind in ("single", "triplet")}
     scores = {rule: np.array([brute_dice(case, rule) for case in cases]) for kind in rules for rule in rules[kind]}
@@ -137,12 +138,25 @@ def test_choice_and_cross_fit_are_brute_force(cases: tuple[Case, ...], goal: str
 
         return scores[max(rules[kind], key=order)]
 
-    def cross_fitted(kind: str, inside: np.ndarray) -> float:
+    def fitted(kind: str, inside: np.ndarray) -> np.ndarray:
         score = np.zeros(len(groups))
         for group in np.unique(groups[inside]):
             held_out = inside & (groups == group)
             score[held_out] = fit(kind, inside & ~held_out)[held_out]
-        return value(score, inside)
+        return score
+
+    def cross_fitted(kind: str, inside: np.ndarray) -> float:
+        return value(fitted(kind, inside), inside)
+
+    def error(gain: np.ndarray, inside: np.ndarray) -> float:
+        """Standard error of a mean difference of clustered images, patient by patient."""
+        classes = [inside] if goal == "dice_all" else [inside & positive, inside & ~positive]
+        squares = []
+        for patient in np.unique(counts.patients[inside]):
+            own = counts.patients == patient
+            terms = [(gain[own & one] - gain[one].mean()).sum() / one.sum() / len(classes) for one in classes]
+            squares.append(sum(terms) ** 2)
+        return float(np.sqrt(sum(squares) * len(squares) / (len(squares) - 1)))
 
     everyone = np.ones(len(groups), bool)
     for result in results:
@@ -154,6 +168,8 @@ def test_choice_and_cross_fit_are_brute_force(cases: tuple[Case, ...], goal: str
         others = groups != group
         inner = {kind: cross_fitted(kind, others) for kind in rules}
         kind = max(inner, key=lambda name: round(inner[name], 9))
+        gain = fitted(kind, others) - fitted("single", others)
+        kind = "single" if value(gain, others) <= error(gain, others) else kind
         assert rule.kind == kind
         best = max(value(scores[other], others) for other in rules[kind])
         assert value(scores[rule], others) == pytest.approx(best, abs=1e-8)
@@ -183,8 +199,9 @@ def test_equal_rules_give_the_plainer_one() -> None:
     params = GRID.model_copy(update={"min_areas_px_at_1024": (400, 100)})
     groups = patient_groups(counts.patients, truth_px > 0, 4, 0)
     search = Search(counts, groups, params)
-    results = [search_family(search, family, "dice_all") for family in families(params)]
-    assert choose(results, search.images, "dice_all").rule == DecisionRule("single", 0.5)
+    results = [search_family(search, family, ["dice_all"])["dice_all"] for family in families(params)]
+    judged = Judged(counts.patients, groups, truth_px > 0, lambda rule: counts.outcomes(rule)["dice"].to_numpy())
+    assert choose(results, search.images, "dice_all", judged).rule == DecisionRule("single", 0.5)
     by_name = {result.family.name: result.best[frozenset()].rule for result in results}
     assert by_name["triplet+gate"] == DecisionRule("triplet", 0.5, (Level(0.6, 100),), 0.5)
 
@@ -219,3 +236,19 @@ def test_a_worker_more_changes_nothing(cases: tuple[Case, ...], tmp_path: Path) 
     one, three = count_levels(cases, cleaning, 1), count_levels(cases, cleaning, 3)
     assert np.array_equal(one.above, three.above)
     assert np.array_equal(one.inside, three.inside)
+
+
+def test_one_standard_error_is_that_of_the_mean_over_patients() -> None:
+    """Independent patients: the textbook's s / sqrt(n), of all images or of both classes."""
+    rng = np.random.default_rng(3)
+    for shift in np.linspace(-0.3, 0.5, 9):
+        gain, positive = rng.normal(shift, 1, 40), np.arange(40) < 12
+        halves = [gain[positive], gain[~positive]]
+        patients = np.arange(40)
+        expected = gain.mean() <= gain.std(ddof=1) / np.sqrt(40)
+        assert within_one_error(gain, positive, patients, "dice_all") == expected
+        twice = (np.tile(gain, 2), np.tile(positive, 2), np.tile(patients, 2))
+        assert within_one_error(*twice, "dice_all") == expected
+        error = np.sqrt(40 / 39 * sum(half.var() / len(half) for half in halves)) / 2
+        mean = sum(half.mean() for half in halves) / 2
+        assert within_one_error(gain, positive, patients, "balanced") == (mean <= error)

@@ -46,27 +46,45 @@ def short(metric: Metric) -> str:
 
 def judge(inputs: Figures) -> Verdict:
     """Say plainly whether the model does better than marking nothing, and whether tuning helped."""
-    kind, first = _against_all_empty(inputs) if inputs.maps else _against_chance(inputs)
+    kind, verdict = _against_all_empty(inputs) if inputs.maps else _against_chance(inputs)
     notes = (sentence(note.text) for note in inputs.test.notes if note.code not in _SAID)
-    sentences = (first, _on_positives(inputs), against_plain(inputs), *notes)
+    sentences = (_counted(inputs), verdict, _on_positives(inputs), against_plain(inputs), *notes)
     return Verdict(kind, tuple(sentence for sentence in sentences if sentence))
 
 
-def _against_all_empty(inputs: Figures) -> tuple[str, str]:
+def _counted(inputs: Figures) -> str:
+    """What was found and what was marked wrongly, in images; beside it the Dice, which never stands alone."""
+    called, positive = inputs.cases["called"] == 1, inputs.cases["pneumothorax"] == 1
+    found, n = int((called & positive).sum()), int(positive.sum())
+    beside = int((called & positive & (inputs.cases["dice"] == 0)).sum())
+    marked = "marked" if inputs.maps else "called positive"
+    text = (
+        f"Found {found:,} of {count_of(n, 'test image')} with pneumothorax" if n else "No test image with pneumothorax"
+    )
+    text += f" ({beside:,} of them marked elsewhere only)" if beside else ""
+    text += f", {marked} {int((called & ~positive).sum()):,} of {int((~positive).sum()):,} without"
     score, empty = inputs.test.figure(DICE_ALL.name).value, inputs.test.figure(ALL_EMPTY.name).value
+    if score is None or empty is None:
+        return f"{text}."
+    return f"{text}: Dice {score:.3f} over all images, beside {empty:.3f} for marking nothing."
+
+
+def _against_all_empty(inputs: Figures) -> tuple[str, str]:
     margin = inputs.test.beats_all_empty.estimate
-    if score is None or empty is None or margin.value is None:
+    if margin.value is None:
         return "bad", f"No judgement: {inputs.layout.test} has no Dice beside an all-empty score."
     if not inputs.cases["called"].any():
-        text = "Does not beat an all-empty prediction: it is one. No pixel of any test image is marked, so Dice"
-        return "bad", f"{text} {score:.3f} is only the share of images without pneumothorax."
-    within = f" (95 % interval of the difference {spread(margin)})" if spread(margin) else ""
-    beside = f"Dice {score:.3f} over all test images, beside {empty:.3f} for marking nothing{within}."
+        return "bad", (
+            "Does not beat an all-empty prediction: it is one. No pixel of any test image is marked, so its Dice is "
+            "only the share of images without pneumothorax."
+        )
+    by = f"difference of Dice {margin.value:+.3f}"
+    by += f", 95 % interval {spread(margin)}" if spread(margin) else ""
     if margin.value <= 0:
-        return "bad", f"Does not beat an all-empty prediction: {beside}"
+        return "bad", f"Does not beat an all-empty prediction ({by})."
     if margin.low is None or margin.low <= 0:
-        return "open", f"Not shown to beat an all-empty prediction: {beside} More test images would be needed to tell."
-    return "good", f"Beats an all-empty prediction: {beside}"
+        return "open", f"Not shown to beat an all-empty prediction ({by}). More test images would be needed to tell."
+    return "good", f"Beats an all-empty prediction ({by})."
 
 
 def _against_chance(inputs: Figures) -> tuple[str, str]:
@@ -86,14 +104,12 @@ def _on_positives(inputs: Figures) -> str:
     positives = inputs.cases[inputs.cases["pneumothorax"] == 1]
     if positives.empty:
         return "The test set has no pneumothorax: nothing can be said of how well one is found or outlined."
-    found = int((positives["called"] == 1).sum())
-    of = f"Of {count_of(len(positives), 'test image')} with pneumothorax, {found:,}"
     if not inputs.maps:
-        return f"{of} {'is' if found == 1 else 'are'} called positive."
+        return ""
     known = int(positives["dice"].notna().sum())
     whose = f"all {known:,}" if known == len(positives) else f"the {known:,} whose mask is known"
     dice = told(inputs.test.figure(DICE_POS.name))
-    return f"{of} {'has' if found == 1 else 'have'} a marked pixel; mean Dice of {whose} is {dice}."
+    return f"Mean Dice of {whose} images with pneumothorax: {dice}."
 
 
 def against_plain(inputs: Figures) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from pneumoseg.drawing.charts import Interval, interval_chart
 from pneumoseg.evaluate.metric import Metric, all_metrics
-from pneumoseg.evaluate.metrics.core import PREVALENCE
+from pneumoseg.evaluate.metrics.core import DICE_ALL, PREVALENCE
 from pneumoseg.evaluate.result import Subgroup
 from pneumoseg.report.headline import against_plain, headline_metrics, short
 from pneumoseg.report.inputs import Inputs
-from pneumoseg.report.parts import Drawing, Part, Table, count_of, number, sentence, told
+from pneumoseg.report.parts import Drawing, Part, Table, count_of, number, percent, sentence, told
 from pneumoseg.stats.bootstrap import FEW, Estimate
 
 
@@ -104,6 +104,11 @@ def decision_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
     ):
         if thresholds.get(key):
             columns.append((name, _of_outcome(thresholds[key])))
+    other = thresholds.get("other_objective")
+    if other:
+        columns.append(
+            (f"tuned for {other['objective']}, validation, cross-fitted", _of_outcome(other["cross_fitted"]))
+        )
     compared = [metric for metric in all_metrics() if metric.of_rule and metric.name != PREVALENCE.name]
     found = [(metric, [figure(metric.name) for _, figure in columns]) for metric in compared]
     rows = tuple(
@@ -111,7 +116,7 @@ def decision_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
         for metric, figures in found
         if any(figure.value is not None for figure in figures)
     )
-    notes = [f"In use: {inputs.rule.describe()}.", against_plain(inputs)]
+    notes = [f"In use: {inputs.rule.describe()}.", _tuned_for(thresholds), against_plain(inputs)]
     if thresholds.get("cross_fitted"):
         notes.append(
             "Validation images chose the rule, so its figures on them are optimistic; cross-fitted means that each "
@@ -122,6 +127,18 @@ def decision_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:
     return Part(
         "Decision rule", tuple(note for note in notes if note), drawings=plots, tables=(table, _searched(thresholds))
     )
+
+
+def _tuned_for(thresholds: Mapping[str, Any]) -> str:
+    """At which prevalence the rule was chosen, and what the other objective would have chosen."""
+    share = (thresholds.get("optimistic") or {}).get(PREVALENCE.name)
+    if share is None or not thresholds.get("objective"):
+        return ""
+    text = f"Tuned for {thresholds['objective']} on validation images of which {percent(share)} have a pneumothorax"
+    if thresholds["objective"] == DICE_ALL.name:
+        text += "; at another prevalence another rule would be best"
+    other = thresholds.get("other_objective")
+    return f"{text}." + (f" Tuned for {other['objective']} it would be: {other['description']}." if other else "")
 
 
 def _of_outcome(outcome: Mapping[str, Any]) -> Callable[[str], Estimate]:

@@ -1,9 +1,15 @@
-"""Choosing a rule, and telling what the choice is worth on patients it was not made on."""
+"""Choosing a rule, and telling what the choice is worth on patients it was not made on.
+
+Of several kinds of rules the one with the fewest numbers is taken whose cross-fitted score lies within one standard
+error of the best (Breiman et al. 1984), paired by patient: few positive images let many-numbered rules win by chance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -36,6 +42,23 @@ class FamilyResult:
     family: Family
     rules: int
     best: dict[frozenset[int], Best]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The N validation images on which kinds of rules are compared.
+
+    Attributes:
+        patients: (N,) patient of each.
+        groups: (N,) its group, 0 to K-1.
+        positive: (N,) its truth.
+        score: of each under a rule, (N,): the Dice of its mask, or whether its call is right.
+    """
+
+    patients: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    score: Callable[[DecisionRule], Floats]
 
 
 @dataclass(frozen=True)
@@ -89,47 +112,66 @@ def objective(sums: Floats, images: Floats, name: str) -> Floats:
     return np.asarray(means.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), np.float64)
 
 
-def search_family(search: GroupedSearch, family: Family, goal: str) -> FamilyResult:
-    """Find the best rule of a family on all groups, and without each one and each two of them."""
+def search_family(search: GroupedSearch, family: Family, goals: Sequence[str]) -> dict[str, FamilyResult]:
+    """Find the best rules of a family, one for each goal, on all groups, and without each one and each two of them."""
     kept = range(len(search.images))
     omitted = [frozenset(left) for size in (0, 1, 2) for left in combinations(kept, size)]
     inside = np.array([[group not in left for group in kept] for left in omitted], np.float64)  # (S, K)
     images = inside @ search.images
-    top = np.full(len(omitted), -np.inf)
-    best: dict[frozenset[int], Best] = {}
+    top = {goal: np.full(len(omitted), -np.inf) for goal in goals}
+    best: dict[str, dict[frozenset[int], Best]] = {goal: {} for goal in goals}
     rules = 0
     for block in search.blocks(family):
         rules += len(block.sums)
-        scores = objective(np.einsum("sk,ckt->cst", inside, block.sums), images, goal)
-        # argmax takes the first of equals, and a later block must be strictly better.
-        row = scores.argmax(axis=0)
-        value = scores[row, np.arange(len(omitted))]
-        for index in np.flatnonzero(value > top):
-            top[index] = value[index]
-            best[omitted[index]] = Best(block.rule(int(row[index])), block.sums[row[index]])
-    return FamilyResult(family, rules, best)
+        sums = np.einsum("sk,ckt->cst", inside, block.sums)
+        for goal in goals:
+            scores = objective(sums, images, goal)
+            # argmax takes the first of equals, and a later block must be strictly better.
+            row = scores.argmax(axis=0)
+            value = scores[row, np.arange(len(omitted))]
+            for index in np.flatnonzero(value > top[goal]):
+                top[goal][index] = value[index]
+                best[goal][omitted[index]] = Best(block.rule(int(row[index])), block.sums[row[index]])
+    return {goal: FamilyResult(family, rules, best[goal]) for goal in goals}
 
 
-def choose(results: Sequence[FamilyResult], images: Floats, goal: str) -> Choice:
+def choose(results: Sequence[FamilyResult], images: Floats, goal: str, judged: Judged) -> Choice:
     """Choose a family by its cross-fitted objective and take its best rule.
 
     The choice without a group is made in the same way on the others alone, the family's included; so judging it on that
     group is not flattered by anything that was chosen.
 
     Args:
-        results: one for each family, plainer ones first: they win ties.
+        results: one for each family, those with fewer numbers to choose first.
         images: (K, 2) negative and positive images of each group.
         goal: the objective's name.
+        judged: the images.
     """
     groups = range(len(images))
+    score = cache(judged.score)
 
     def cross_fitted(result: FamilyResult, left: frozenset[int]) -> float:
-        judged = [group for group in groups if group not in left]
-        sums = sum((result.best[left | {group}].sums[group] for group in judged), np.zeros(2))
-        return float(objective(sums, images[judged].sum(axis=0), goal))
+        judged_groups = [group for group in groups if group not in left]
+        sums = sum((result.best[left | {group}].sums[group] for group in judged_groups), np.zeros(2))
+        return float(objective(sums, images[judged_groups].sum(axis=0), goal))
+
+    def scores(result: FamilyResult, left: frozenset[int]) -> Floats:
+        """Of every image under the rule that was chosen without its group; 0 in the groups left out."""
+        parts = [
+            (judged.groups == group) * score(result.best[left | {group}].rule) for group in groups if group not in left
+        ]
+        return np.asarray(np.sum(parts, axis=0))
 
     def choose_without(left: frozenset[int]) -> FamilyResult:
-        return max(results, key=lambda result: cross_fitted(result, left))  # max takes the first of equals
+        kept = ~np.isin(judged.groups, list(left))
+        best = max(results, key=lambda result: cross_fitted(result, left))  # max takes the first of equals
+        top = scores(best, left)[kept]
+
+        def near(result: FamilyResult) -> bool:
+            gain = top - scores(result, left)[kept]
+            return within_one_error(gain, judged.positive[kept], judged.patients[kept], goal)
+
+        return next(result for result in results if result is best or near(result))
 
     chosen = choose_without(frozenset())
     return Choice(
@@ -138,3 +180,24 @@ def choose(results: Sequence[FamilyResult], images: Floats, goal: str) -> Choice
         without_group=tuple(choose_without(frozenset({group})).best[frozenset({group})].rule for group in groups),
         cross_fitted={result.family.name: cross_fitted(result, frozenset()) for result in results},
     )
+
+
+def within_one_error(gain: Floats, positive: NDArray[np.bool_], patients: NDArray[np.int64], goal: str) -> bool:
+    """Whether a paired difference of two objectives is at most its standard error, linearised and by patient.
+
+    Args:
+        gain: (N,) by how much the score of each image is higher under the better rule.
+        positive: (N,) truth of each image.
+        patients: (N,) its patient.
+        goal: the objective's name.
+    """
+    classes = [positive, ~positive] if goal == "balanced" else [np.ones(len(gain), np.bool_)]
+    present = [chosen for chosen in classes if chosen.any()]
+    mean, terms = 0.0, np.zeros(len(gain))
+    for chosen in present:
+        of_class = float(gain[chosen].mean())
+        mean += of_class / len(present)
+        terms[chosen] = (gain[chosen] - of_class) / (chosen.sum() * len(present))
+    sums = np.bincount(patients, weights=terms)
+    count = len(np.unique(patients))
+    return mean <= math.sqrt(count / max(count - 1, 1) * float((sums**2).sum()))

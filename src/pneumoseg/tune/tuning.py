@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from pneumoseg.stats.bootstrap import FEW, PatientBootstrap
 from pneumoseg.stats.margins import margin_of
 from pneumoseg.tune.probability_rule import CallSearch, ImageCalls
 from pneumoseg.tune.search import Family, Search, families
-from pneumoseg.tune.selection import Choice, choose, objective, patient_groups, search_family
+from pneumoseg.tune.selection import Choice, Judged, choose, objective, patient_groups, search_family
 from pneumoseg.tune.surface_plots import write_call_surface, write_mask_surfaces
 
 _LOGGER = logging.getLogger("pneumoseg")
@@ -70,11 +71,12 @@ def _choose(
 ) -> tuple[DecisionRule, dict[str, Any]]:
     """The rule, and what metrics/thresholds.json tells of it."""
     without_map = isinstance(images, ImageCalls)
-    plain, goal = (PLAIN_PROBABILITY_RULE, "balanced") if without_map else (PLAIN_RULE, params.objective)
+    plain, goal = _plain(images), "balanced" if without_map else params.objective
     positive = column(images.outcomes(plain), "pneumothorax") > 0
     groups = patient_groups(images.patients, positive, params.cross_fit_groups, params.seed)
     reason = _too_little(positive, groups, without_map and not params.gate_probabilities, mask_unknown)
-    choice, searched = (None, []) if reason else _search(images, groups, params, goal)
+    found = None if reason else _search(images, groups, params, goal)
+    choice = None if found is None else found.choices[goal]
     rule = plain if choice is None else choice.rule
     bootstrap = PatientBootstrap(images.patients, _REPLICATES, params.seed)
     chosen = images.outcomes(rule)
@@ -89,10 +91,15 @@ def _choose(
         "optimistic": _outcome(chosen, bootstrap),
         "cross_fitted": None if choice is None else _cross_fitted(images, groups, choice, bootstrap),
         "plain_05": _outcome(images.outcomes(plain), bootstrap),
-        "searched": searched,
+        "searched": [] if found is None else found.searched,
+        "other_objective": None if found is None else found.other(images, groups, goal, bootstrap),
         "collapse": int(not chosen["called"].any()),
         "warnings": warnings,
     }
+
+
+def _plain(images: LevelCounts | ImageCalls) -> DecisionRule:
+    return PLAIN_PROBABILITY_RULE if isinstance(images, ImageCalls) else PLAIN_RULE
 
 
 def _count(cases: Sequence[Case], params: TuneParams, workers: int | None) -> LevelCounts:
@@ -126,30 +133,55 @@ def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64], no_limit
     return ""
 
 
-def _search(
-    images: LevelCounts | ImageCalls, groups: NDArray[np.int64], params: TuneParams, goal: str
-) -> tuple[Choice, list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class _Found:
+    """What the search gave: the choice under each objective, and a line for each kind of rule under the wanted one."""
+
+    choices: dict[str, Choice]
+    searched: list[dict[str, Any]]
+
+    def other(
+        self, images: LevelCounts | ImageCalls, groups: NDArray[np.int64], goal: str, bootstrap: PatientBootstrap
+    ) -> dict[str, Any] | None:
+        """What the objective that was not asked for would have given; None where there is one alone."""
+        names = [name for name in self.choices if name != goal]
+        if not names:
+            return None
+        choice = self.choices[names[0]]
+        figures = _cross_fitted(images, groups, choice, bootstrap)
+        return {
+            "objective": names[0],
+            "description": choice.rule.describe(),
+            # Values alone: dvc exp show has a column for each number of this file.
+            "cross_fitted": {metric.name: figures[metric.name] for metric in all_metrics() if metric.of_rule},
+        }
+
+
+def _search(images: LevelCounts | ImageCalls, groups: NDArray[np.int64], params: TuneParams, goal: str) -> _Found:
+    positive = column(images.outcomes(_plain(images)), "pneumothorax") > 0
     if isinstance(images, ImageCalls):
-        calls = CallSearch(images, groups, params)
-        results, sizes = [search_family(calls, Family("probability", gated=False), goal)], calls.images
+        calls, goals = CallSearch(images, groups, params), (goal,)
+        results, sizes = [search_family(calls, Family("probability", gated=False), goals)], calls.images
+        judged = Judged(images.patients, groups, positive, lambda rule: rule.opens(images.probability) == positive)
     else:
-        masks = Search(images, groups, params)
-        results, sizes = [search_family(masks, family, goal) for family in families(params)], masks.images
-    choice = choose(results, sizes, goal)
+        masks, goals = Search(images, groups, params), get_args(TuneParams.model_fields["objective"].annotation)
+        results, sizes = [search_family(masks, family, goals) for family in families(params)], masks.images
+        judged = Judged(images.patients, groups, positive, lambda rule: column(images.outcomes(rule), "dice"))
+    choices = {name: choose([result[name] for result in results], sizes, name, judged) for name in goals}
     searched = []
-    for result in results:
+    for result in (of_goal[goal] for of_goal in results):
         best = result.best[frozenset()]
         searched.append(
             {
                 "family": result.family.name,
                 "rules": result.rules,
                 "objective_optimistic": float(objective(best.sums.sum(axis=0), sizes.sum(axis=0), goal)),
-                "objective_cross_fitted": choice.cross_fitted[result.family.name],
-                "chosen": result.family == choice.family,
+                "objective_cross_fitted": choices[goal].cross_fitted[result.family.name],
+                "chosen": result.family == choices[goal].family,
                 "best": best.rule.describe(),
             }
         )
-    return choice, searched
+    return _Found(choices, searched)
 
 
 def _outcome(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Any]:
