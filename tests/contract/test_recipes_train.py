@@ -81,6 +81,9 @@ def cut_down(name: str, own_encoder: bool) -> Params:
         phase["size_px"] = 96 if len(sizes) > 1 and phase["size_px"] == sizes[-1] else 64
         phase |= {"epochs": 1, "crop_px": phase["crop_px"] and 32}
         phase["freeze_encoder_epochs"] = min(1, phase["freeze_encoder_epochs"])
+    for scheduler in (train["scheduler"], *(phase["scheduler"] for phase in train["phases"])):
+        if scheduler and "warmup_epochs" in scheduler:
+            scheduler["warmup_epochs"] = 0.0
     train["averaging"]["swa"]["epochs"] = sorted(set(averaged))
     train |= {"batch_size": 2, "checkpoints": 1, "precision": "fp32"}
     train["mean_teacher"]["images_per_step"] = min(2, train["mean_teacher"]["images_per_step"])

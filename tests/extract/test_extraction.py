@@ -437,7 +437,9 @@ def start_extraction(tmp_path, root, handler="default_int_handler"):
     )
     deadline = time.monotonic() + 60
     while (
-        not any((tmp_path / "out").glob("data/images/*.png")) and process.poll() is None and time.monotonic() < deadline
+        not any((tmp_path / "out").glob("data/images/[!.]*.png"))
+        and process.poll() is None
+        and time.monotonic() < deadline
     ):
         time.sleep(0.01)
     assert process.poll() is None, process.stderr.read()

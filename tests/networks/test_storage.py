@@ -269,7 +269,7 @@ class TestPublished:
 
         monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", fail)
         monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
-        told = rf"model.weights = imagenet: the weights of {encoder} .*no connection.*HF_HOME.*null"
+        told = rf"(?s)model.weights = imagenet: the weights of {encoder} .*no connection.*HF_HOME.*null"
         with pytest.raises(ParameterError, match=told):
             build(encoder=encoder, encoder_depth=5, decoder_channels=None, weights="imagenet")
 

@@ -21,8 +21,8 @@ def assert_alive(project: Project, row) -> None:
     assert row.info.status == "FINISHED"
     assert {"dice_all", "dice_pos", "all_empty"} <= row.data.metrics.keys()
     assert {"model.encoder", "train.lr", "train.loss.dice.weight", "split.folds"} <= row.data.params.keys()
-    assert {"report", "metrics"} <= artifacts(project, row.info.run_id)
-    report = project.client().download_artifacts(row.info.run_id, "report/index.html")
+    assert {"report.html", "metrics"} <= artifacts(project, row.info.run_id)
+    report = project.client().download_artifacts(row.info.run_id, "report.html")
     assert "Dice" in Path(report).read_text()
 
 

@@ -347,7 +347,13 @@ def test_a_model_without_maps_is_told_as_such_and_has_no_empty_column(tmp_path, 
     )
     cases = page[page.index('<section id="cases">') : page.index('<section id="subgroups">')]
     assert "prediction.png" not in cases
-    assert re.findall(r'<section id="([^"]+)">\n<h3>', cases) == ["found", "missed", "false-alarms", "unlabelled"]
+    assert re.findall(r'<section id="([^"]+)">\n<h3>', cases) == [
+        "found",
+        "missed",
+        "false-alarms",
+        "unlabelled",
+        "every-case",
+    ]
     assert "no value" not in page[page.index('<section id="decision">') : page.index('<section id="detection">')]
     card = (folder / "data/report/model_card.md").read_text()
     assert "gives no map" in card

@@ -223,7 +223,7 @@ def test_evaluation_and_report_join_the_row(tmp_path: Path, params: Params) -> N
     assert row.data.metrics == expected | trained  # what is judged and what it cost; the rest is in the files
     told = row.data.tags["mlflow.note.content"]
     assert told.startswith("**Phantom data.**")
-    assert "mean Dice of all 16 is 0.500" in told
+    assert "Mean Dice of all 16 images with pneumothorax: 0.500" in told
     assert row.data.tags["notes"] == "phantom: phantom data\nno_map: no map: no Dice"
     assert row.info.status == "FINISHED"
     assert len(curve(tmp_path, params, row, "dice_all")) == 1
