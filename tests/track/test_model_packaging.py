@@ -133,7 +133,7 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images)
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-c", LOAD, store.uri, f"runs:/{row.info.run_id}/model"]
+    command = [sys.executable, "-c", LOAD, store.uri, f"models:/{models[0].model_id}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told, refusal = (json.loads(line) for line in done.stdout.splitlines()[-2:])
@@ -141,7 +141,7 @@ def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
     assert maps.dtype == np.float32
     expected = np.stack([answer.map for answer in Predictor.load([folder])(list(images))])
     np.testing.assert_allclose(maps, expected, atol=1e-5)
-    assert "/model/code/pneumoseg/" in told["code"]  # the code that was logged, not the one installed here
+    assert "/artifacts/code/pneumoseg/" in told["code"]  # the code that was logged, not the one installed here
     assert "uint8" in refusal
     owners = importlib.metadata.packages_distributions()
     used = {canonical(name) for module in told["modules"] for name in owners.get(module, [])}
