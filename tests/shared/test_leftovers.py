@@ -36,5 +36,5 @@ def test_sets_that_are_no_longer_named(tmp_path: Path):
 def test_the_run_cache_stands_in_for_no_stage_that_removes_them(root: Path):
     """Going back to an earlier train_folds, DVC would bring the outputs back and leave the leftovers."""
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    for stage in ("split", "evaluate"):
+    for stage in ("split", "evaluate", "masks"):
         assert any(next(iter(metric.values())).get("persist") for metric in stages[stage]["metrics"])
