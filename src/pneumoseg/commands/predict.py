@@ -23,7 +23,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--model",
         default="data/bundle",
-        help="folder of a bundle (default: data/bundle), run of MLflow or models:/ URI",
+        help="folder of a bundle (default: data/bundle)",
     )
     parser.add_argument(
         "--write",
