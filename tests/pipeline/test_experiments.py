@@ -82,7 +82,7 @@ def test_queued_runs_are_alive_and_see_the_code_of_their_time(project: Project):
 def test_one_parameter_runs_its_stages_alone_and_makes_its_own_row_from_the_reused_training(project: Project):
     before = {row.info.run_id for row in project.rows()}
     told = project.dvc("exp", "run", "-S", "evaluate.seed=7").stdout
-    assert re.findall("Running stage '([^']+)'", told) == ["evaluate", "report"]
+    assert re.findall("Running stage '([^']+)'", told) == ["evaluate", "report", "bundle"]
     (row,) = [row for row in project.rows() if row.info.run_id not in before]
     assert_alive(project, row)
     key = json.loads((project.root / "data/models/fold0/run.json").read_text())["train_key"]
