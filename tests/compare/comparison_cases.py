@@ -77,7 +77,7 @@ def experiment(
         table = pd.DataFrame(
             [(image, *entry) for image, entry in folds.items()], columns=["image_id", "patient", "fold"]
         )
-    curve = pd.DataFrame({"epoch": [1.0, 2.0], "val_dice_pos": ["0.1", "0.4"], "val_loss": ["1.0", ""]})
+    curve = pd.DataFrame({"epoch": [1.0, 2.0], "val_dice_pos": [0.1, 0.4], "val_loss": [1.0, np.nan]})
     return Experiment(
         name=name,
         sha=sha or f"{len(name):02d}".ljust(40, "c"),

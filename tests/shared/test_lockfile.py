@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.lockfile import LockedStage, parse_lock, read_lock, read_yaml
+from pneumoseg.shared.lockfile import LockedStage, parse_lock, parse_yaml, read_lock
 
 #: Words that YAML 1.1 and 1.2 read differently, or that look like something else.
 WORDS = [
@@ -21,7 +21,7 @@ WORDS = [
 
 
 def read_back(value: object) -> object:
-    return read_yaml(dumps_yaml({"value": value}))["value"]
+    return parse_yaml(dumps_yaml({"value": value}))["value"]
 
 
 @given(
@@ -37,10 +37,10 @@ def test_every_value_comes_back_as_what_it_was(value):
 
 def test_words_and_numbers_by_name():
     assert read_back(WORDS) == WORDS
-    assert [read_yaml(text) for text in ("1e-07", "1e+22", "off", "1:30", ".inf", "-5", "0.30000000000000004")] == [
+    assert [parse_yaml(text) for text in ("1e-07", "1e+22", "off", "1:30", ".inf", "-5", "0.30000000000000004")] == [
         1e-07, 1e22, "off", "1:30", math.inf, -5, 0.30000000000000004
     ]  # fmt: skip
-    assert math.isnan(read_yaml(".nan"))
+    assert math.isnan(parse_yaml(".nan"))
     assert read_back(" x\ny: #é ") == " x\ny: #é "
 
 

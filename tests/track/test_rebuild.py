@@ -255,8 +255,8 @@ def test_parameters_come_from_the_lock() -> None:
 
 def test_curves_are_numbers_where_they_can_be(tmp_path: Path) -> None:
     path = tmp_path / "fold0.csv"
-    path.write_text("epoch,phase,loss\n1,first,\n2,1e-3,0.5\n")
-    assert read_curves(path) == [{"epoch": 1, "phase": "first"}, {"epoch": 2, "phase": 0.001, "loss": 0.5}]
+    path.write_text("epoch,phase,loss\n1,first,\n2,2,0.5\n")
+    assert read_curves(path) == [{"epoch": 1, "phase": "first"}, {"epoch": 2, "phase": "2", "loss": 0.5}]
     path.write_text("step,loss\n1,2\n")
     with pytest.raises(DataError, match="no column epoch"):
         read_curves(path)

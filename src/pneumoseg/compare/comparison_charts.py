@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from pneumoseg.compare.comparing import Comparison
@@ -17,6 +16,7 @@ from pneumoseg.evaluate.metric import column
 from pneumoseg.evaluate.metrics.core import DICE_ALL, DICE_POS
 from pneumoseg.evaluate.metrics.image_ranking import AUC
 from pneumoseg.report.headline import short
+from pneumoseg.report.learning_curves import points_of
 from pneumoseg.report.parts import Drawing
 
 #: So many experiments have a look of their own.
@@ -85,19 +85,12 @@ def curve_drawings(comparison: Comparison) -> Iterator[Drawing]:
             series = [
                 Series(names[index], points, _look(index))
                 for index, item in enumerate(shown)
-                if (points := _points(item.curves.get(fold), value))
+                if (frame := item.curves.get(fold)) is not None
+                and value in frame
+                and (points := points_of(frame, value))
             ]
             if series:
                 # Whose curve it is where there is one only, which has no legend.
                 whose = f", {series[0].name} alone" if len(series) == 1 else ""
                 drawn = line_chart(series, f"{title}, fold {fold}", ("epoch", title), limits)
                 yield drawn, f"Fold {fold}: {title} by epoch{whose}."
-
-
-def _points(frame: pd.DataFrame | None, column: str) -> tuple[tuple[float, float], ...]:
-    if frame is None or column not in frame.columns:
-        return ()
-    values = pd.DataFrame(
-        {"epoch": frame["epoch"], "value": pd.to_numeric(frame[column], errors="coerce")}, dtype="float64"
-    ).dropna()
-    return tuple((float(x), float(y)) for x, y in values.itertuples(index=False))

@@ -23,7 +23,7 @@ from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_object
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.revisions import Snapshot, resolve
-from pneumoseg.shared.tables import FOLDS, Columns, read_table
+from pneumoseg.shared.tables import FOLDS, Columns, read_history, read_table
 from pneumoseg.track.provenance import broken_link, changed_outputs, chosen, current_stages, locked_params
 
 #: The name of the files that lie here, whatever was committed; dvc calls them so too.
@@ -215,6 +215,5 @@ def _read_curves(folder: Path, settings: Mapping[str, str]) -> dict[int, pd.Data
     for path in sorted(folder.glob("fold*.csv")):
         named = _FOLD_CSV.fullmatch(path.name)
         if named and int(named[1]) in trained:
-            frame = read_table(path, {"epoch": "number"})
-            found[int(named[1])] = frame
+            found[int(named[1])] = read_history(path)
     return dict(sorted(found.items()))

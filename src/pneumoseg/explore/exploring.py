@@ -30,8 +30,9 @@ from pneumoseg.explore.statistics import (
     incidence_by_age,
 )
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.files import atomic_path, fresh_dir, read_png, write_json
+from pneumoseg.shared.files import fresh_dir, read_png, write_json
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.tables import write_csv
 
 #: Views whose masks can be laid over each other.
 _FRONTAL = ("AP", "PA", NOT_RECORDED)
@@ -69,7 +70,7 @@ def explore(layout: Layout, params: ExploreParams) -> None:
         "correlation": correlation.table,
     }
     for name, table in tables.items():
-        _write_csv(out / f"{name}.csv", table, phantom)
+        write_csv(out / f"{name}.csv", table.assign(phantom=phantom))
     draw_counts(out / "counts.png", counts, look)
     draw_incidence(
         out / "incidence.png", incidence, summary["annotated_without_age"], summary["annotated_without_sex"], look
@@ -178,9 +179,3 @@ def _heat_map_table(shares: NDArray[np.float64] | None) -> pd.DataFrame:
         return pd.DataFrame({"row": [], "column": [], "mean_coverage": []})
     row, column = np.indices(shares.shape)
     return pd.DataFrame({"row": row.ravel(), "column": column.ravel(), "mean_coverage": shares.ravel()})
-
-
-def _write_csv(path: Path, table: pd.DataFrame, phantom: int) -> None:
-    """Write a table with a last column that says whether phantoms are in it."""
-    with atomic_path(path) as temporary:
-        table.assign(phantom=phantom).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")

@@ -29,8 +29,6 @@ from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-MEMBERS_FILE = "members.json"
-
 
 @dataclass(frozen=True)
 class Radiographs:
@@ -92,7 +90,7 @@ def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, r
                         bar.update()
                 _tell(name, len(rows) - count, time.perf_counter() - started)
         if ensemble.is_several:
-            write_json(finished.out / MEMBERS_FILE, ensemble.describe())
+            write_json(finished.out / layout.members.name, ensemble.describe())
         frame = pd.DataFrame(rows, columns=list(PREDICTED)).sort_values(["set", "image_id"])
         write_table(finished.out / "images.csv", frame, PREDICTED)
     logger.info("predicted %d images on %s, %s", len(rows), ensemble.runner.device, ensemble.runner.precision)

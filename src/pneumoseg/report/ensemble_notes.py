@@ -18,7 +18,7 @@ def read_ensemble(layout: Layout) -> Mapping[str, Any] | None:
     Raises:
         DataError: the file is damaged.
     """
-    path = layout.predictions / "members.json"
+    path = layout.members
     return read_object(path) if path.is_file() else None
 
 

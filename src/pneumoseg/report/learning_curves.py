@@ -13,8 +13,8 @@ from pneumoseg.evaluate.metric import all_metrics
 from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL
 from pneumoseg.report.headline import headline_metrics, short
 from pneumoseg.report.parts import Drawing, Part, Table, number
-from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_object
+from pneumoseg.shared.tables import read_history
 
 _LOSSES: Final = (("train_loss", "training", LINES[0]), ("val_loss", "validation", LINES[1]))
 _COUNTS: Final = (
@@ -112,14 +112,7 @@ def _table(summaries: Mapping[int, Mapping[str, Any]]) -> Table:
 
 
 def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
-    try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: not there; run the stage that writes it (dvc repro)") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as CSV ({error})") from None
-    if "epoch" not in frame.columns:
-        raise DataError(f"{path}: no column epoch; it has {', '.join(map(str, frame.columns))}: run dvc repro")
+    frame = read_history(path)
     best = summary.get("best_epoch")
     named = {f"val_{metric.name}": short(metric) for metric in headline_metrics()}
     shown = [(name, label) for name, label in named.items() if name in frame and frame[name].notna().any()]
@@ -143,6 +136,10 @@ def _curves(path: Path, fold: int, summary: Mapping[str, Any]) -> list[Drawing]:
 
 
 def _series(frame: pd.DataFrame, name: str, label: str, look: tuple[str, object]) -> Series:
-    values = frame[["epoch", name]].dropna()
-    points = tuple((float(x), float(y)) for x, y in zip(values["epoch"], values[name], strict=True))
-    return Series(label, points, look)
+    return Series(label, points_of(frame, name), look)
+
+
+def points_of(frame: pd.DataFrame, column: str) -> tuple[tuple[float, float], ...]:
+    """(epoch, value) of every epoch that has the value."""
+    values = frame[["epoch", column]].dropna()
+    return tuple((float(x), float(y)) for x, y in values.itertuples(index=False))

@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
-from pneumoseg.shared.lockfile import md5_of, read_lock, read_yaml
+from pneumoseg.shared.lockfile import md5_of, parse_yaml, read_lock
 
 #: The tables that say which images, with which annotation, in which fold.
 DATA_TABLES = ("data/metadata.csv", "data/annotations.csv", "data/splits/folds.csv")
@@ -124,7 +124,7 @@ def _canonical(content: dict[str, Any]) -> bytes:
 def _stages(root: Path) -> dict[str, dict[str, Any]]:
     path = root / "dvc.yaml"
     try:
-        stages: dict[str, dict[str, Any]] = read_yaml(path.read_text("utf-8"))["stages"]
+        stages: dict[str, dict[str, Any]] = parse_yaml(path.read_text("utf-8"))["stages"]
     except FileNotFoundError:
         raise DataError(f"{path}: not there; run from the folder that holds it") from None
     except (YAMLError, KeyError, TypeError) as error:

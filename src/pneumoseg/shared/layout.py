@@ -127,6 +127,11 @@ class Layout:
         return self.data / "predictions"
 
     @property
+    def members(self) -> Path:
+        """What an ensemble combined; absent where each fold has one network and no experiment joined in."""
+        return self.predictions / "members.json"
+
+    @property
     def thresholds(self) -> Path:
         """The decision rule, JSON."""
         return self.metrics / "thresholds.json"

@@ -97,11 +97,30 @@ def read_table(path: Path, columns: Columns) -> pd.DataFrame:
     return frame
 
 
+def read_history(path: Path) -> pd.DataFrame:
+    """Read metrics/train/fold<k>.csv, an epoch a row: columns of numbers as float64, others (phase) as text.
+
+    Raises:
+        DataError: as in read_table; column epoch must be there.
+    """
+    frame = read_table(path, {"epoch": "number"})
+    for name in frame.columns.drop("epoch"):
+        numbers = pd.to_numeric(frame[name].replace("", pd.NA), errors="coerce")
+        if numbers.notna().equals(frame[name] != ""):
+            frame[name] = numbers.astype("float64")
+    return frame
+
+
 def write_table(path: Path, frame: pd.DataFrame, columns: Columns) -> None:
     """Write ``columns`` first and in order, then any added ones; LF line ends, nine significant digits."""
     ordered = [*columns, *(name for name in frame.columns if name not in columns)]
     typed = frame.reindex(columns=ordered).astype(
         {name: _DTYPES[kind] for name, kind in columns.items() if kind != "text"}
     )
+    write_csv(path, typed, digits=9)
+
+
+def write_csv(path: Path, frame: pd.DataFrame, digits: int = 6) -> None:
+    """Write a table that people and DVC read: LF line ends, so many significant digits."""
     with atomic_path(path) as temporary:
-        typed.to_csv(temporary, index=False, lineterminator="\n", float_format="%.9g", encoding="utf-8")
+        frame.to_csv(temporary, index=False, lineterminator="\n", float_format=f"%.{digits}g", encoding="utf-8")

@@ -159,5 +159,5 @@ def _model(layout: Layout, fold: int) -> Path:
 
 def _decision(layout: Layout) -> dict[str, Any]:
     """The decision rule, kept with the model: its maps are probabilities, not masks; and what else predicted along."""
-    found = {"decision": layout.thresholds, "ensemble": layout.predictions / "members.json"}
+    found = {"decision": layout.thresholds, "ensemble": layout.members}
     return {name: read_json(path) for name, path in found.items() if path.is_file()}

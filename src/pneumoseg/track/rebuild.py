@@ -5,13 +5,13 @@ What is rebuilt is what dvc.lock can vouch for (see provenance). Times and memor
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow.entities import Run
 
 from pneumoseg.config import Params, parse_params, read_yaml
@@ -22,6 +22,7 @@ from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.passwords import masked
 from pneumoseg.shared.revisions import METRICS_DIR, Revision, Snapshot, overlap
+from pneumoseg.shared.tables import read_history
 from pneumoseg.track.configuration import Configuration, git_tags
 from pneumoseg.track.evidence import holds_pages, record_evaluation, record_external, record_pages
 from pneumoseg.track.model_packaging import holds_model
@@ -241,22 +242,10 @@ class _Rebuilding:
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics/train/fold<k>.csv: numbers as numbers, empty cells left out, text as it is.
+    """The rows of metrics/train/fold<k>.csv, empty cells left out.
 
     Raises:
         DataError: the file is missing or has no column epoch.
     """
-    if not path.is_file():
-        raise DataError(f"{path.name}: not there; run dvc repro train")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: _number(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-    if not all("epoch" in row for row in rows):
-        raise DataError(f"{path.name}: no column epoch; run dvc repro train")
-    return rows
-
-
-def _number(cell: str) -> float | str:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
+    rows = read_history(path).to_dict("records")
+    return [{str(name): cell for name, cell in row.items() if cell != "" and not pd.isna(cell)} for row in rows]

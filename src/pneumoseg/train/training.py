@@ -27,11 +27,12 @@ from pneumoseg.networks.network import Network, check_size, freeze_unused
 from pneumoseg.networks.storage import save_model
 from pneumoseg.shared.devices import choose_device, choose_precision
 from pneumoseg.shared.errors import ParameterError
-from pneumoseg.shared.files import atomic_path, fresh_dir, write_json
+from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.processes import is_first_process
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
+from pneumoseg.shared.tables import write_csv
 from pneumoseg.train.averaging import Weights
 from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
 from pneumoseg.train.collapse import collapse_of, unmoved_since
@@ -212,8 +213,7 @@ def write_fold(trained: TrainedFold, layout: Layout, run: Mapping[str, Any]) -> 
         other.load_state_dict(weights)
         save_model(folder / f"checkpoint{number}", other, trained.model_params, size_px)
     write_json(folder / "run.json", dict(run))
-    with atomic_path(layout.training / f"{name}.csv") as temporary:
-        pd.DataFrame(trained.history).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+    write_csv(layout.training / f"{name}.csv", pd.DataFrame(trained.history))
     write_json(layout.training / f"{name}.json", trained.summary)
 
 
