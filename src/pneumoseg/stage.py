@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: By stage: keys of its section that name files of the user's. DVC watches those below data/inputs/<stage>.
 _NAMING = {
     "split": ("patient_map", "test_list"),
-    "train": ("pseudo_labels.folder",),
+    "train": ("pseudo_labels.folder", "pseudo_labels.weak_labels"),
     "evaluate": ("submission_ids",),
 }
 

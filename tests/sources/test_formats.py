@@ -6,12 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+from pneumoseg.predict.planning import plan
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, keyed_hash
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png, write_png
 from pneumoseg.shared.rle import encode
+from pneumoseg.shared.tables import FOLDS, write_table
 from tests.radiographs.dicom_files import dataset, save
 from tests.sources.sets import picture, read_set, square, write_image, write_masked_folder, write_text
 
@@ -118,6 +121,15 @@ def test_chexpert_under_each_policy(tmp_path: Path, labels: dict[str, str], unce
     assert read.extract["rejected_by_reason"]["resource_fork"] == len(read.rejected) == 1
     counts = [read.masks[f"{name}_images"] for name in ("uncertain", "blank", "lateral")]
     assert counts == [int(uncertain == "uncertain"), int(blank == "blank"), 1]
+
+
+def test_images_from_the_side_are_in_no_set_and_no_pool(tmp_path: Path) -> None:
+    write_chexpert(tmp_path / "set")
+    layout = read_set(tmp_path / "out", "chexpert", tmp_path / "set").layout
+    folds = [("patient00001_study1_view1_frontal", "a", "test"), ("patient00004_study1_view1_frontal", "b", "0")]
+    write_table(layout.folds, pd.DataFrame(folds, columns=list(FOLDS)), FOLDS)
+    (unlabelled,) = (task for task in plan(layout, [0]) if task.name == "unlabelled")
+    assert unlabelled.image_ids == ("patient00002_study1_view1_frontal", "patient00003_study1_view1_frontal")
 
 
 def test_mimic(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, read_table
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, laterals, read_table
 
 T = TypeVar("T")
 #: The folders of data/predictions.
@@ -32,7 +32,7 @@ def plan(layout: Layout, train_folds: Sequence[int]) -> list[Task]:
     """The images of a set that have to be predicted, by name.
 
     Annotated images that split leaves out of every fold (of patients in a given test list) are not predicted; nor are
-    those without annotation of an external set, unless none has one: nothing can be measured on them.
+    images from the side, and those without annotation of an external set, unless none has one.
     """
     folds = read_table(layout.folds, FOLDS)
     images = folds.sort_values("image_id").groupby("fold")["image_id"].agg(tuple).to_dict()
@@ -40,7 +40,7 @@ def plan(layout: Layout, train_folds: Sequence[int]) -> list[Task]:
     tasks.append(Task("test", "test", images.get("test", ())))
     if layout.site is None:
         annotations = read_table(layout.annotations, ANNOTATIONS)
-        unlabelled = sorted(annotations.loc[annotations["annotated"] == 0, "image_id"])
+        unlabelled = sorted(set(annotations.loc[annotations["annotated"] == 0, "image_id"]) - laterals(annotations))
         tasks.append(Task("unlabelled", "", tuple(unlabelled)))
     elif folds.empty:
         tasks.append(Task("unlabelled", "", tuple(sorted(read_table(layout.metadata, METADATA)["image_id"]))))

@@ -71,6 +71,13 @@ def unknown_patient(image_id: str) -> str:
     return f"image:{image_id}"
 
 
+def laterals(annotations: pd.DataFrame) -> set[str]:
+    """Ids of the images from the side in annotations.csv: they are in no fold, no pool and no submission."""
+    if "status" not in annotations:  # a table of before there was this column
+        return set()
+    return set(annotations.loc[annotations["status"] == "lateral", "image_id"])
+
+
 def read_table(path: Path, columns: Columns) -> pd.DataFrame:
     """Read a CSV that has at least ``columns``; further columns come along as text.
 

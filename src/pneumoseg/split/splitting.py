@@ -14,7 +14,17 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.leftovers import remove_stale_folds
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, UNLABELLED, Columns, read_table, write_table
+from pneumoseg.shared.tables import (
+    ANNOTATIONS,
+    FOLDS,
+    MANIFEST,
+    METADATA,
+    UNLABELLED,
+    Columns,
+    laterals,
+    read_table,
+    write_table,
+)
 from pneumoseg.split.contact_sheet import choose_example, write_contact_sheet
 from pneumoseg.split.folds import EXCLUDED, TEST, make_folds, read_test_list
 from pneumoseg.split.manifest import training_manifest
@@ -50,6 +60,8 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         DataError: a table is missing or contradicts another, or too few patients for so many folds.
     """
     table, patients = load_images(layout, params)
+    sideways = laterals(read_table(layout.annotations, ANNOTATIONS))
+    frontal = {image: patient for image, patient in patients.of_image.items() if image not in sideways}
     known = patients.of_image.keys()
     listed = None
     if params.test_list is not None:
@@ -70,7 +82,7 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
     write_table(out / "excluded.csv", excluded, EXCLUDED_TABLE)
     for fold, manifest in manifests.items():
         write_table(out / f"train_fold{fold}.csv", manifest, MANIFEST)
-        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(patients.of_image, table, fold), UNLABELLED)
+        write_table(out / f"unlabelled_fold{fold}.csv", unlabelled_pool(frontal, table, fold), UNLABELLED)
     _write_pictures(layout, table, manifests, params, augment_params, workers)
     content = {
         "images": len(table),
@@ -127,7 +139,7 @@ def unlabelled_pool(everybody: Mapping[str, str], table: pd.DataFrame, fold: int
     """Images without annotation, but none of a patient whose images judge this fold or test it.
 
     Args:
-        everybody: the patient of every image of data/metadata.csv.
+        everybody: the patient of every image of data/metadata.csv, those from the side left out.
         table: the annotated images with their fold.
         fold: the fold that is left out.
 
