@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -137,6 +138,21 @@ def _train(encoder: str, device: str, source: Batches, warm: int, variant: Varia
     spent = time.perf_counter() - began
     memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
     return images / spent, memory, waited / spent
+
+
+def train_synthetic(
+    encoder: str, size_px: int, batch: int, *, compiled: bool = False, checkpointed: bool = False, steps: int = 20
+) -> tuple[float, float]:
+    """Images a second and peak GiB of our steps on one batch that lies on the GPU: without loader and disk."""
+    images = torch.randint(0, 256, (batch, size_px, size_px), dtype=torch.uint8, device="cuda")
+    masks = torch.zeros_like(images)
+    masks[::4, size_px // 4 : size_px // 2, size_px // 4 : size_px // 3] = 255
+    one = Batch(
+        images, masks, (masks.flatten(1).amax(1) > 0).byte(), torch.ones(batch, dtype=torch.bool), ["x"] * batch
+    )
+    variant = Variant("", compiled=compiled, checkpointed=checkpointed)
+    rate, peak, _ = _train(encoder, "cuda", itertools.repeat(one, steps + 8), 8, variant)
+    return rate, peak
 
 
 def _wait(device: str) -> None:

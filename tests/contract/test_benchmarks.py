@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import augmentation, evaluation, extraction, loading, training
+import torch
+from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, training, validation
 
 from pneumoseg.config import load_params
 
@@ -66,3 +67,23 @@ def test_evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = evaluation.main().splitlines()
     assert len(rows) == 5
     assert all(row.endswith((" s", " ms an image")) for row in rows)
+
+
+def test_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "SIZES_PX", ((32, 64),))
+    row = validation.main().splitlines()[2].split()
+    assert row[:2] == ["32", "64"]
+    assert all(float(value) > 0 for value in row[2:])
+
+
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ENCODERS", ("resnet18",))
+    rows = memory.main().splitlines()[2:-1]
+    assert len(rows) == 2 * len(memory.SIZES_PX) * len(memory.BATCHES)
+    counted = [float(row[48:57]) for row in rows]
+    assert counted[:4] == sorted(counted[:4])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")
+def test_the_gpu_part_says_what_it_needs() -> None:
+    assert "NVIDIA GPU" in gpu.main()

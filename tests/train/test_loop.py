@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from pneumoseg.shared.errors import DataError, ParameterError, TrainingError
 from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.train.arrays import build_arrays
+from pneumoseg.train.compiling import planned_images, why_not
+from pneumoseg.train.stepping import smaller_batch
 from pneumoseg.train.training import TrainedFold, make_fabric, write_fold
 from tests.train.disks import StopError, assert_same, initial_weights, load, make_params, train, weights
 
@@ -242,3 +245,46 @@ def test_arrays_are_built_once_and_hold_soft_masks(disks: Layout, tmp_path: Path
     build_arrays(data, 48, tmp_path)
     assert (folder / "images.npy").stat().st_mtime_ns == stamp
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+def test_a_phase_compiles_once_and_once_more_when_its_encoder_thaws(
+    disks: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither the last batch (14 images, batches of 4) nor validation (6 images) makes a graph of its own."""
+    compile_whole, shapes = torch.compile, []
+
+    def traced(graph, inputs):
+        shapes.extend({tuple(value.shape) for value in inputs if value.shape[1:] in {(3, 32, 32), (3, 64, 64)}})
+        return graph.forward
+
+    # Lightning unwraps the network and compiles it again, with the options that it was given first.
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **options: compile_whole(model, **{"backend": traced} | options)
+    )
+    phases = [
+        {"name": "small", "size_px": 32, "epochs": 2, "freeze_encoder_epochs": 1},
+        {"name": "large", "size_px": 64, "epochs": 1},
+    ]
+    train(disks, tmp_path, make_params(compile=True, phases=phases))
+    assert shapes == [(4, 3, 32, 32)] * 2 + [(4, 3, 64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "said"),
+    [({}, "cpu", "CPU"), ({}, "cuda", "150,000 would"), ({"checkpoint_activations": True}, "cuda", "checkpoint_act")],
+)
+def test_where_auto_does_not_compile(changes: dict[str, Any], device: str, said: str):
+    params = make_params(**changes, phases=[{"name": "a", "size_px": 1024, "epochs": 10}]).train
+    assert params.compile == "auto"
+    assert planned_images(params, 3000) == 3000 * 10 * 4
+    assert said in why_not(params, 10_000 if changes else 3000, device)  # type: ignore[arg-type]
+
+
+def test_a_smaller_batch_that_fits_makes_the_same_step():
+    assert smaller_batch(16, 16, 1, 9) == 8
+    assert smaller_batch(12, 24, 1, 7) == 6
+    assert smaller_batch(12, 12, 4, 11) == 4
+    assert smaller_batch(16, 16, 1, 40) == 8  # something else takes the memory: half
+    assert smaller_batch(8, 8, 1, 0) == 1  # nothing fits by the count: still the smallest
+    assert smaller_batch(1, 1, 1, 0) == 1  # nothing smaller

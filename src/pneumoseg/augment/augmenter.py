@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,11 @@ class Augmenter:
         """Start anew from the parameters."""
         self._params = params
         self._built = {}
+
+    @staticmethod
+    def load() -> None:
+        """Load albumentations now (2 s), so that processes forked from this one need not, each for itself."""
+        importlib.import_module("pneumoseg.augment.transforms")
 
     def __call__(
         self, recipe: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, *, online: bool = True

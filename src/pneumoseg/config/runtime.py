@@ -8,9 +8,10 @@ from pneumoseg.config.section import Section
 
 
 class RuntimeParams(Section):
-    """Device, workers and an override of the precision."""
+    """Device, workers, threads and an override of the precision."""
 
     workers: int | None = Field(None, ge=0)
+    threads: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)

@@ -187,7 +187,7 @@ class TrainParams(Section):
     gradient_clip_norm: float | None = Field(None, gt=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
-    compile: bool = False
+    compile: Literal["auto"] | bool = "auto"
     checkpoint_activations: bool = False
     synchronise_batch_norm: bool = True
     selection_metric: ValidationMetric = "auto"

@@ -17,7 +17,7 @@ from pneumoseg.predict.members import Member
 from pneumoseg.predict.planning import Task
 from pneumoseg.predict.predictor import Combination, Group, Predictor
 from pneumoseg.predict.runner import Runner, TrainedNetwork, Views, load_networks, model_folders
-from pneumoseg.shared.devices import choose_device, choose_precision
+from pneumoseg.shared.devices import choose_device, choose_precision, use_threads
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.fingerprints import package_code
@@ -131,6 +131,7 @@ def load_ensemble(
         ParameterError: a network cannot take one of the scales, or there is no such device.
     """
     device = choose_device(runtime.device)
+    use_threads(runtime.threads)
     views = Views(params.horizontal_flip, params.scales)
     mine = _load(own if params.own_weight else {}, params.own_weight, "both", views)
     loaded = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pneumoseg.config.predict import PredictParams
 from pneumoseg.config.runtime import RuntimeParams
+from pneumoseg.networks.family import Answer
 from pneumoseg.predict.ensemble import load_ensemble
 from pneumoseg.predict.finished import Finished, finished_in
 from pneumoseg.predict.members import find_member
@@ -24,6 +25,7 @@ from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
 from pneumoseg.shared.fingerprints import project_root
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.parallel import available_cores
 from pneumoseg.shared.progress_lines import follow
 from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
 
@@ -119,21 +121,42 @@ def _predict(
     size = predictor.block_batches
     blocks = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     names = [[image_id for batch in block for image_id in batch] for block in blocks]
-    # Threads: OpenCV leaves the interpreter lock while it codes; the next block is read while this one is computed.
-    with ThreadPoolExecutor(2) as pool:
-        coming = pool.submit(radiographs.read, names[0]) if names else None
-        for number, (block, ids) in enumerate(zip(blocks, names, strict=True)):
-            pixels = coming.result() if coming else []
-            coming = pool.submit(radiographs.read, names[number + 1]) if number + 1 < len(names) else None
-            answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size)
-            said = dict(zip(ids, answers, strict=True))
-            maps = {image_id: folder / f"{image_id}.png" for image_id in ids if said[image_id].map is not None}
-            list(pool.map(_write_map, maps.values(), [said[image_id].map for image_id in maps]))
-            for batch in block:
-                probabilities = {image_id: said[image_id].probability for image_id in batch}
-                finished.add(probabilities, [maps[image_id] for image_id in batch if image_id in maps])
-                yield from probabilities.items()
+    # Threads: OpenCV leaves the interpreter lock while it codes. While a block is computed the next one is read and the
+    # one before is written; so three are in memory, of what is written a byte a pixel.
+    with ThreadPoolExecutor(max(2, available_cores())) as pool:
+        coming = [pool.submit(radiographs.read, [name]) for name in names[0]] if names else []
+        before: list[_Written] = []
+        try:
+            for number, (block, ids) in enumerate(zip(blocks, names, strict=True)):
+                pixels = [image for one in coming for image in one.result()]
+                following = names[number + 1] if number + 1 < len(names) else []
+                coming = [pool.submit(radiographs.read, [name]) for name in following]
+                answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size)
+                yield from _finish(before, finished)
+                said = dict(zip(ids, answers, strict=True))
+                before = [_write(pool, folder, {name: said[name] for name in batch}) for batch in block]
+        finally:
+            last = list(_finish(before, finished))  # a run that is stopped keeps what it has computed
+        yield from last
 
 
-def _write_map(path: Path, probability: NDArray[np.float32]) -> None:
-    write_png(path, grey_levels(probability))
+#: Image probabilities of a batch, and its maps by path with what tells that they are written.
+_Written = tuple[dict[str, float], dict[Path, "Future[None]"]]
+
+
+def _write(pool: ThreadPoolExecutor, folder: Path, said: Mapping[str, Answer]) -> _Written:
+    """Begin to write the maps of a batch."""
+    levels = {folder / f"{name}.png": grey_levels(one.map) for name, one in said.items() if one.map is not None}
+    return (
+        {name: one.probability for name, one in said.items()},
+        {path: pool.submit(write_png, path, level) for path, level in levels.items()},
+    )
+
+
+def _finish(written: Sequence[_Written], finished: Finished) -> Iterator[tuple[str, float]]:
+    """Wait for batches of maps, and keep them."""
+    for probabilities, maps in written:
+        for one in maps.values():
+            one.result()
+        finished.add(probabilities, list(maps))
+        yield from probabilities.items()

@@ -1,10 +1,13 @@
-"""Which device and which floating-point precision a run uses."""
+"""Which device, how many threads and which floating-point precision a run uses."""
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import cv2
 import torch
 
 from pneumoseg.shared.errors import ParameterError
@@ -41,6 +44,26 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16", "fp16"], device: De
     if device == "cuda":
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32"
     return "bf16" if _cpu_computes_bf16() else "fp32"
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with so many threads from now on (``runtime.threads``); None leaves it as it is, one for each core."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+
+
+def machine(device: Device) -> dict[str, Any]:
+    """On what a training ran, as far as its figures hang on it: device, its name, threads."""
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    return {"device": device, "name": name, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")  # platform.processor() says little more than x86_64 on Linux
+    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def autocast(device: Device, precision: Precision) -> AbstractContextManager[None]:

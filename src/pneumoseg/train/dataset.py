@@ -151,6 +151,8 @@ class TrainingSet:
 
     def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
         """A loader of a data set of Samples."""
+        if self.workers:
+            self.augmenter.load()
         return EpochLoader(dataset, self.workers, self.pin_memory)
 
 

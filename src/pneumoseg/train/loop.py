@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -23,10 +23,11 @@ from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.arrays import ImageArrays
 from pneumoseg.train.averaging import Averaging, Weights, copy_weights, measure_statistics
 from pneumoseg.train.collapse import findings
+from pneumoseg.train.compiling import compiled
 from pneumoseg.train.dataset import TrainingSet
 from pneumoseg.train.figures import pick
 from pneumoseg.train.optimisation import Schedule, build_optimiser
-from pneumoseg.train.progress import log_epoch, seconds_left, tell
+from pneumoseg.train.progress import log_epoch, log_start, seconds_left, tell
 from pneumoseg.train.resume import Checkpoint
 from pneumoseg.train.sampling import Sample, epoch_samples, share_at, steps, with_label_only
 from pneumoseg.train.stepping import Follower, PhaseParts, Stepper
@@ -102,7 +103,9 @@ class Trainer:
         self.network = model.to(memory_format=layout)
         if params.checkpoint_activations:
             checkpoint_activations(self.network)
-        wrapped = torch.compile(self.network, dynamic=False) if params.compile else self.network
+        on = cast(Literal["cpu", "cuda"], fabric.device.type)
+        wrapped = compiled(self.network, params, len(self.manifest), on)
+        self.compiles = wrapped is not self.network
         self.model = fabric.setup_module(cast(Network, wrapped))
         self.stepper = Stepper(fabric, self.network, self.model, params, self.followers)
 
@@ -122,7 +125,11 @@ class Trainer:
     def _run_phase(self, phase: PhaseParams, state: dict[str, Any] | None) -> Row:
         """Train a phase and put its wanted weights in place; returns their figures."""
         progress = self.progress
+        began = time.perf_counter()
         arrays = self.images.arrays(phase.size_px)
+        arrays_seconds = time.perf_counter() - began
+        if self.compiles:
+            torch.compiler.reset()  # another size is another graph, and torch keeps only a few of them
         for follower in self.followers:
             follower.start_phase(self.network)
         parts = self._parts(phase, arrays)
@@ -131,8 +138,11 @@ class Trainer:
             parts.schedule.load_state(state["schedule"])
             for follower, saved in zip(self.followers, state["followers"], strict=True):
                 follower.load_state(saved)
+        first = progress.epoch
         while progress.epoch < phase.epochs:
-            self._run_epoch(parts, arrays)
+            timing = self._run_epoch(parts, arrays)
+            if progress.epoch == first + 1 and self.fabric.is_global_zero:
+                log_start(phase.name, arrays_seconds, timing, self.fabric.device.type, self.compiles)
             patience = self.params.early_stopping.patience_epochs
             if patience is not None and progress.waited >= patience:
                 logger.info("phase %s stops early: %d epochs without a better %s", phase.name, progress.waited,
@@ -155,7 +165,7 @@ class Trainer:
             self.teacher.loader(self.images, arrays, phase.crop_px) if self.teacher else None,
         )
 
-    def _run_epoch(self, parts: PhaseParts, arrays: ImageArrays) -> None:
+    def _run_epoch(self, parts: PhaseParts, arrays: ImageArrays) -> dict[str, float]:
         progress, phase = self.progress, parts.phase
         number = len(progress.history) + 1
         torch.manual_seed(derive_seed(self.params.seed, phase.name, progress.epoch, "torch"))
@@ -177,10 +187,12 @@ class Trainer:
             wrong = findings(progress.history, self.params.selection_metric, self.validation.all_empty)
             log_epoch(row, timing, progress.best_epoch == number, left, wrong)
         self.on_epoch(number, row, timing)
+        return timing
 
     def _measure(self, objective: Objective, arrays: ImageArrays) -> dict[str, float]:
         # The bare network: a compiled one would be compiled once more for each size of a last batch.
-        with self.fabric.autocast():
+        # Nor is cuDNN's search for the fastest kernel worth its seconds for them.
+        with self.fabric.autocast(), torch.backends.cudnn.flags(benchmark=False):
             return self.validation.measure(self.fabric, self.network, objective, arrays)
 
     def _plan(self, phase: PhaseParams, epoch: int) -> list[list[list[Sample]]]:

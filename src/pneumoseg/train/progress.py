@@ -35,6 +35,7 @@ class EpochProgress:
         self._pending: list[tuple[Tensor, list[str]]] = []
         self._steps = self._images = 0
         self._waited = 0.0
+        self._first: tuple[float, float] = (0.0, 0.0)  # seconds of the first batch and of its step
         self._started = time.perf_counter()
 
     def batches(self, source: Iterator[Batch]) -> Iterator[Batch]:
@@ -65,6 +66,10 @@ class EpochProgress:
         self._pending.append((terms["loss"], image_ids))
         self._steps += 1
         self._images += len(image_ids)
+        if self._steps == 1:
+            if terms["loss"].device.type == "cuda":
+                torch.cuda.synchronize()
+            self._first = self._waited, time.perf_counter() - self._started - self._waited
         if self._steps % _CHECK_EVERY.get(terms["loss"].device.type, 1) == 0:
             self._check()
             if not self._bar.disable:
@@ -91,6 +96,8 @@ class EpochProgress:
             "images_per_second": self._images * world_size / seconds,
             "data_wait_share": self._waited / seconds,
             "memory_gib": memory,
+            "first_batch_seconds": self._first[0],
+            "first_step_seconds": self._first[1],
         }
 
     def _check(self) -> None:
@@ -133,6 +140,19 @@ def tell(figures: Mapping[str, float]) -> str:
     """The figures that a line has room for, by their names in it."""
     shown = [(figure.logged, figures[figure.name]) for figure in FIGURES if figure.logged and figure.name in figures]
     return "  ".join(f"{name} {value:.4f}" for name, value in shown)
+
+
+def log_start(phase: str, arrays_seconds: float, timing: Mapping[str, float], device: str, compiles: bool) -> None:
+    """One line for what the first epoch of a phase takes beyond the others."""
+    within = [*(["cuDNN's search"] if device == "cuda" else []), *(["compiling"] if compiles else [])]
+    logger.info(
+        "phase %s began: arrays %.1f s, first batch %.1f s, first step %.1f s%s",
+        phase,
+        arrays_seconds,
+        timing["first_batch_seconds"],
+        timing["first_step_seconds"],
+        f" (with {' and '.join(within)})" if within else "",
+    )
 
 
 def log_epoch(

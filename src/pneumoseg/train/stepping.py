@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from pneumoseg.config.train import PhaseParams, TrainParams
 from pneumoseg.networks.family import Batch, Objective
+from pneumoseg.networks.memory import largest_batch
 from pneumoseg.networks.network import Network
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.errors import TrainingError
@@ -147,10 +148,32 @@ class Stepper:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
-            half, parts = max(1, self.params.batch_size // 2), 2 * self.params.accumulate_batches
-            keep = "" if self.params.checkpoint_activations else "set train.checkpoint_activations to true, "
-            raise TrainingError(
-                f"GPU out of memory at train.batch_size={self.params.batch_size} and {images.shape[-1]} px: for the "
-                f"same step set train.batch_size={half} and train.accumulate_batches={parts}, or {keep}or lower "
-                f"size_px or crop_px ({error})"
-            ) from None
+            raise TrainingError(f"{self._advice(images.shape[-1])} ({error})") from None
+
+    def _advice(self, size_px: int) -> str:
+        batch, together = self.params.batch_size, self.params.batch_size * self.params.accumulate_batches
+        wide = 2 if "16" in str(self.fabric.strategy.precision.precision) else 4
+        processes = self.fabric.world_size
+        fits = processes * largest_batch(self.network, size_px, wide, torch.cuda.mem_get_info()[1])
+        smaller = smaller_batch(batch, together, processes, fits)
+        ways = ["lower size_px or crop_px"]
+        if not self.params.checkpoint_activations:
+            ways.insert(0, "set train.checkpoint_activations to true")
+        if smaller < batch:
+            parts = together // smaller
+            ways.insert(0, f"for the same step set train.batch_size={smaller} and train.accumulate_batches={parts}")
+        return f"GPU out of memory at train.batch_size={batch} and {size_px} px: {', or '.join(ways)}"
+
+
+def smaller_batch(batch: int, together: int, processes: int, fits: int) -> int:
+    """The largest smaller batch that should fit and makes the same step; the batch itself where there is none.
+
+    Args:
+        batch: that did not fit, of all processes.
+        together: images of a step.
+        processes: that share a batch evenly.
+        fits: the largest batch by the network's own needs; not below ``batch`` where something else takes the memory.
+    """
+    parts = [one for one in range(processes, batch, processes) if together % one == 0]
+    limit = fits if fits < batch else batch // 2
+    return max((one for one in parts if one <= limit), default=min(parts, default=batch))

@@ -25,11 +25,12 @@ from pneumoseg.networks.building import build_network
 from pneumoseg.networks.family import Family
 from pneumoseg.networks.network import Network, check_size, freeze_unused
 from pneumoseg.networks.storage import save_model
-from pneumoseg.shared.devices import choose_device, choose_precision
+from pneumoseg.shared.devices import Device, choose_device, choose_precision, machine, use_threads
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.files import fresh_dir, write_json
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.processes import is_first_process
+from pneumoseg.shared.parallel import available_cores
+from pneumoseg.shared.processes import is_first_process, other_trainings
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.shared.tables import write_csv
@@ -53,7 +54,7 @@ class TrainedFold:
 
     ``others`` are the weights of further good epochs (train.checkpoints), the next best first.
     ``timing`` (seconds, images a second, share of time spent waiting for data, peak memory in GiB) goes to tracking
-    only: it is never an output of the pipeline.
+    only: it is never an output of the pipeline. ``machine`` is what figures hang on beside parameters, data and code.
     """
 
     fold: int
@@ -63,6 +64,7 @@ class TrainedFold:
     summary: dict[str, Any]
     timing: dict[str, float]
     others: list[Weights]
+    machine: dict[str, Any]
 
 
 def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkpoint, on_epoch: OnEpoch) -> TrainedFold:
@@ -100,7 +102,9 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
     result = trainer.run()
     summary = _summary(data, result, trainer.validation.all_empty, train)
     timing = _timing(timings, time.perf_counter() - started)
-    return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others)
+    used = machine(cast(Device, device))
+    timing["threads"] = used["threads"]
+    return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others, used)
 
 
 def _with_figures(params: TrainParams, family: Family) -> TrainParams:
@@ -177,9 +181,23 @@ def make_fabric(params: TrainParams, runtime: RuntimeParams) -> Fabric:
     # What Fabric's all_gather calls, as of Lightning 2.6 with torch 2.15: nothing that a user could mend.
     warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is deprecated")
     fabric.launch()
+    use_threads(runtime.threads)
     if fabric.is_global_zero:
-        logger.info("training on %s (%d), %s", device, processes, precision)
+        logger.info("training on %s (%d), %s, %d threads", device, processes, precision, torch.get_num_threads())
+    if device == "cpu" and processes == 1:
+        _tell_of_others()
     return fabric
+
+
+def _tell_of_others() -> None:
+    """Trainings that share cores wait for each other's threads at every step, unless each has its own."""
+    others, cores, threads = other_trainings(), available_cores(), torch.get_num_threads()
+    if others and threads * (1 + len(others)) > cores:
+        logger.warning(
+            "another training (process %d) runs on these %d cores: with %d threads each they take 2 to 3 times as "
+            "long as in turn; set runtime.threads to %d in each, or let one wait (dvc queue start -j 1)",
+            others[0], cores, threads, max(1, cores // (1 + len(others))),
+        )  # fmt: skip
 
 
 def _check_launcher(runtime: RuntimeParams) -> None:
@@ -196,10 +214,13 @@ def _check_launcher(runtime: RuntimeParams) -> None:
 
 
 def loader_workers(runtime: RuntimeParams, device: str) -> int:
-    """Processes that load data; null is none on a CPU, whose cores the network needs, and up to 8 beside a GPU."""
+    """Processes that load data; null is none on a CPU, whose cores the network needs; beside a GPU all cores but one.
+
+    More than 15 only wait: a core should augment 80 to 150 images of 512 x 512 a second, fast networks take 1,500.
+    """
     if runtime.workers is not None:
         return runtime.workers
-    return 0 if device == "cpu" else min(8, os.cpu_count() or 1)
+    return 0 if device == "cpu" else max(1, min(15, available_cores() // runtime.devices - 1))
 
 
 def write_fold(trained: TrainedFold, layout: Layout, run: Mapping[str, Any]) -> None:
@@ -212,7 +233,7 @@ def write_fold(trained: TrainedFold, layout: Layout, run: Mapping[str, Any]) -> 
     for number, weights in enumerate(trained.others, start=2):
         other.load_state_dict(weights)
         save_model(folder / f"checkpoint{number}", other, trained.model_params, size_px)
-    write_json(folder / "run.json", dict(run))
+    write_json(folder / "run.json", {**run, "machine": trained.machine})
     write_csv(layout.training / f"{name}.csv", pd.DataFrame(trained.history))
     write_json(layout.training / f"{name}.json", trained.summary)
 
