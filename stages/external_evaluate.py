@@ -18,7 +18,7 @@ def work(name: str, params: Params) -> None:
     from pneumoseg.external.evaluation import evaluate_site
     from pneumoseg.shared.layout import Layout
 
-    evaluate_site(Layout(site=name), params.evaluate, params.runtime.workers)
+    evaluate_site(Layout(site=name), params.evaluate, params.runtime.workers, sorted(params.data.more))
 
 
 def main(argv: list[str] | None = None) -> int:

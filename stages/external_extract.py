@@ -25,6 +25,7 @@ def work(name: str, params: Params) -> None:
         params.extract,
         params.masks,
         params.runtime.workers,
+        sorted(params.data.more),
     )
 
 

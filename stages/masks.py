@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def work(params: Params) -> None:
     """Write data/masks, data/annotations.csv, data/rejected_annotations.csv and metrics/masks.json."""
     from pneumoseg.masks.mask_files import write_masks
+    from pneumoseg.shared.leftovers import remove_stale_more
 
+    remove_stale_more(Layout(), params.data.more)
     write_masks(Layout(), params.data, params.masks, params.runtime.workers)
 
 

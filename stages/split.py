@@ -16,7 +16,7 @@ def work(params: Params) -> None:
     """Write data/splits and metrics/split.json."""
     from pneumoseg.split.splitting import split
 
-    split(Layout(), params.split, params.augment, params.runtime.workers)
+    split(Layout(), params.split, params.augment, params.runtime.workers, sorted(params.data.more))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ PARTS = (
     "params.yaml",
     "src",
     "stages",
+    "data/more/README.md",
     "metrics/external/README.md",
     "data/inputs",
     "recipes",

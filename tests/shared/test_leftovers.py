@@ -36,6 +36,6 @@ def test_sets_that_are_no_longer_named(tmp_path: Path):
 def test_the_run_cache_stands_in_for_no_stage_that_removes_them(root: Path):
     """Going back to an earlier train_folds, DVC would bring the outputs back and leave the leftovers."""
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    for stage in ("split", "evaluate"):
+    for stage in ("split", "evaluate", "masks"):
         outs = [out for out in stages[stage]["outs"] if isinstance(out, dict)]
         assert any(next(iter(out.values())).get("persist") for out in outs)

@@ -328,7 +328,9 @@ def test_stage_script(tmp_path, monkeypatch):
     write_dataset(tmp_path)
     monkeypatch.chdir(tmp_path)
     runtime = SimpleNamespace(workers=1)
-    stage.work(SimpleNamespace(split=split_params(), augment=augment_params(), runtime=runtime))
+    stage.work(
+        SimpleNamespace(split=split_params(), augment=augment_params(), data=SimpleNamespace(more={}), runtime=runtime)
+    )
     assert Path("data/splits/folds.csv").is_file()
     assert Path("metrics/split.json").is_file()
 

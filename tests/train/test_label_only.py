@@ -10,10 +10,10 @@ import torch
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.family import Truth
 from pneumoseg.shared.errors import DataError, TrainingError
-from pneumoseg.shared.files import fresh_dir
+from pneumoseg.shared.files import fresh_dir, read_png, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
-from pneumoseg.shared.tables import ANNOTATIONS, read_table, write_table
+from pneumoseg.shared.tables import ANNOTATIONS, MANIFEST, read_table, write_table
 from pneumoseg.train.arrays import build_arrays
 from pneumoseg.train.fold_data import load_fold
 from pneumoseg.train.sampling import epoch_samples, steps, with_label_only
@@ -71,6 +71,28 @@ def test_a_negative_label_without_a_mask_is_no_empty_mask(partly: Layout, tmp_pa
     summary = train(partly, tmp_path, params).summary
     assert (summary["n_mask_unknown"], summary["n_validation_mask_unknown"]) == (5, 0)
     assert build_arrays(data, 64, tmp_path / "arrays").mask("image00").max() == 0
+
+
+def test_a_further_set_teaches_by_its_masks_or_by_its_labels(tmp_path: Path):
+    """Images of data.more stand in the manifest as <set>/<id>, and in other folders: here with ids of the main set."""
+    layout = write_disks(tmp_path)
+    other = write_disks(tmp_path / "elsewhere")
+    part = layout.more("b")
+    part.data.mkdir(parents=True)
+    for name in ("images", "masks", "annotations.csv"):
+        (part.data / name).symlink_to(other.data / name)
+    table = read_table(part.annotations, ANNOTATIONS)
+    table["mask_known"] = (table["image_id"] != "image01").astype(int)
+    write_table(part.annotations, table, ANNOTATIONS)
+    manifest = read_table(layout.splits / "train_fold1.csv", MANIFEST)
+    more = manifest.head(3).assign(image_id=["b/image00", "b/image01", "b/image03"])
+    write_table(layout.splits / "train_fold1.csv", pd.concat([manifest, more]), MANIFEST)
+    data = load(layout, make_params(model=HEAD))
+    assert data.label_only == {"b/image01": False}
+    write_png(other.images / "image00.png", 255 - read_png(layout.images / "image00.png"))
+    arrays = build_arrays(load(layout, make_params(model=HEAD)), 96, tmp_path / "arrays")
+    assert (arrays.image("b/image00") == 255 - arrays.image("image00")).all()
+    assert (arrays.mask("b/image00") == arrays.mask("image00")).all()
 
 
 def test_a_share_of_every_batch_has_a_label_alone(partly: Layout, tmp_path: Path):

@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from pneumoseg.config.augment import AugmentParams
 from pneumoseg.config.bundle import BundleParams
-from pneumoseg.config.data import DataParams
+from pneumoseg.config.data import MainParams
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.explore import ExploreParams
 from pneumoseg.config.extract import ExtractParams
@@ -41,7 +41,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     phantom: PhantomParams = PhantomParams()
-    data: DataParams = DataParams(root="data/phantom", annotations="data/phantom/train-rle.csv")
+    data: MainParams = MainParams(root="data/phantom", annotations="data/phantom/train-rle.csv")
     extract: ExtractParams = ExtractParams()
     masks: MasksParams = MasksParams()
     explore: ExploreParams = ExploreParams()
@@ -62,6 +62,7 @@ class Params(Section):
         """What one section says of another must hold: augmentations of split exist, heads of model are trained."""
         self.split.check_augmentations(self.augment)
         self.train.mean_teacher.check_augmentations(self.augment)
+        self.data.check_external(self.evaluate.external)
         self.train.check_label_only(self.model)
         self.train.loss.check_model(self.model)
         for number, phase in enumerate(self.train.phases):

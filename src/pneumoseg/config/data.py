@@ -1,9 +1,11 @@
 """Section data: where the radiographs and their annotations are."""
 
 import posixpath
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from pneumoseg.config.section import Section
 from pneumoseg.shared.registry import SOURCES
@@ -17,6 +19,7 @@ _OUTPUTS = (
     "data/masks",
     "data/members",
     "data/models",
+    "data/more",
     "data/predictions",
     "data/report",
     "data/splits",
@@ -58,3 +61,59 @@ class DataParams(Section):
     annotations: str = Field(min_length=1)
     labels: LabelParams = LabelParams()
     columns: dict[Role, Annotated[str, Field(min_length=1)]] = Field({})
+
+
+#: Names of sets are names of folders, of DVC's stages and of MLflow's metrics.
+SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+def check_sets(sets: Mapping[str, DataParams], outputs: str) -> None:
+    """Refuse names that cannot be folders, and tables that lie in ``outputs``, where the stages of the sets write.
+
+    Raises:
+        ValueError: names the set.
+    """
+    for name, one in sets.items():
+        if not SET_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a set; it needs 1 to 32 characters of a-z 0-9 _ -, the first a "
+                "letter or a digit"
+            )
+        if f"{posixpath.normpath(one.annotations)}/".startswith(f"{outputs}/"):
+            raise ValueError(
+                f"{name}.annotations = {one.annotations}: {outputs} holds results of the pipeline; put the "
+                f"table elsewhere, such as data/{name}.csv"
+            )
+
+
+class MoreParams(DataParams):
+    """A set that is trained on beside the main one, never tested on; ``label``: by its labels alone."""
+
+    use: Literal["train", "label"] = "train"
+
+
+class MainParams(DataParams):
+    """The main set, which folds and test set are made of, and what is trained on beside it."""
+
+    more: dict[str, MoreParams] = Field({})
+
+    @field_validator("more")
+    @classmethod
+    def _sets_can_be_told_apart(cls, sets: dict[str, MoreParams]) -> dict[str, MoreParams]:
+        check_sets(sets, "data/more")
+        return sets
+
+    def check_external(self, external: Mapping[str, DataParams]) -> None:
+        """Refuse to be judged on what is trained on.
+
+        Raises:
+            ValueError: names both sets.
+        """
+        trained = {posixpath.normpath(one.root): name for name, one in self.more.items()}
+        for name, one in external.items():
+            same = trained.get(posixpath.normpath(one.root))
+            if same is not None:
+                raise ValueError(
+                    f"evaluate.external.{name}.root = {one.root} is data.more.{same}.root too: networks learn from it, "
+                    "so it is not external; take it out of one of them"
+                )

@@ -1,16 +1,12 @@
 """Section evaluate: intervals, subgroups, calibration, submission, external sets."""
 
-import posixpath
-import re
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pneumoseg.config.data import DataParams
+from pneumoseg.config.data import DataParams, check_sets
 from pneumoseg.config.section import Section
 
-#: Names of external sets are names of folders, of DVC's stages and of MLflow's metrics.
-SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 #: Where the external stages write; a set's own table cannot lie there.
 SITE_OUTPUTS = "data/external"
 
@@ -39,15 +35,5 @@ class EvaluateParams(Section):
     @field_validator("external")
     @classmethod
     def _sites_can_be_told_apart(cls, sites: dict[str, DataParams]) -> dict[str, DataParams]:
-        for name, site in sites.items():
-            if not SITE_NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} cannot be the name of a set; it needs 1 to 32 characters of a-z 0-9 _ -, the first a "
-                    "letter or a digit"
-                )
-            if f"{posixpath.normpath(site.annotations)}/".startswith(f"{SITE_OUTPUTS}/"):
-                raise ValueError(
-                    f"{name}.annotations = {site.annotations}: {SITE_OUTPUTS} holds results of the pipeline; put the "
-                    f"table elsewhere, such as data/{name}.csv"
-                )
+        check_sets(sites, SITE_OUTPUTS)
         return sites

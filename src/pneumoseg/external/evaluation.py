@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ logger = logging.getLogger(__name__)
 CASES: Columns = {**TEST_CASES, "shared_by": "text", "shared_with": "text"}
 
 
-def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = None) -> TestResult:
+def evaluate_site(
+    site: Layout, params: EvaluateParams, workers: int | None = None, more: Sequence[str] = ()
+) -> TestResult:
     """Judge a set: the same figures as of the test images, under the same rule and temperature.
 
     Nothing is tuned on the set: rule and temperature come from the main set's validation images. Images that the main
@@ -36,6 +39,7 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
         site: the set, extracted and predicted; its figures and cases are written.
         params: section evaluate.
         workers: threads; None one a core. No output depends on it.
+        more: names of data.more, which networks learnt from as well.
 
     Returns:
         What was written to ``site.test``.
@@ -43,7 +47,7 @@ def evaluate_site(site: Layout, params: EvaluateParams, workers: int | None = No
     Raises:
         DataError: files are missing or contradict each other.
     """
-    predictions, shared = Predictions.read(site), find_shared(site)
+    predictions, shared = Predictions.read(site), find_shared(site, more)
     overlap = Overlap(
         images=len(shared),
         by={reason: int((shared["reason"] == reason).sum()) for reason in REASONS},
@@ -119,5 +123,5 @@ def _describe(overlap: Overlap, count: int) -> str:
     known = ", ".join(f"{number} by {reason}" for reason, number in overlap.by.items() if number)
     return (
         f"{overlap.images} of {count} images share their radiograph or patient with data.root ({known}; {learnt}): "
-        "for these the set is not external"
+        "for these the set is not external, as NIH ChestX-ray14 is not beside SIIM-ACR, whose radiographs it holds"
     )

@@ -1,14 +1,14 @@
-"""Stage external_extract: an external set as images, masks and tables, and what of it is in data.root too."""
+"""Stages external_extract and more_extract: a set as images, masks and tables, and what of it is in data.root too."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import pandas as pd
 
-from pneumoseg.config.data import DataParams
+from pneumoseg.config.data import DataParams, MoreParams
 from pneumoseg.config.extract import ExtractParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.external.sites import named
@@ -25,7 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 def extract_site(
-    site: Layout, data: DataParams, extract_params: ExtractParams, masks_params: MasksParams, workers: int | None
+    site: Layout,
+    data: DataParams,
+    extract_params: ExtractParams,
+    masks_params: MasksParams,
+    workers: int | None,
+    more: Sequence[str] = (),
 ) -> None:
     """Do for a set what extract and masks do for data.root; then compare its radiographs with those of data.root.
 
@@ -37,6 +42,7 @@ def extract_site(
         extract_params: section extract.
         masks_params: section masks.
         workers: processes and threads; None one a core. No output depends on it.
+        more: names of data.more, whose radiographs are compared too.
 
     Raises:
         DataError: as in extract and write_masks, or no image of the set is annotated.
@@ -46,12 +52,44 @@ def extract_site(
         write_masks(site, data, masks_params, workers)
         folds = _all_test(site, data)
     write_table(site.folds, folds, FOLDS)
-    others = read_table(site.main.metadata, METADATA)["image_id"]
-    similar = find_similar(site.images, list(folds["image_id"]), site.main.images, list(others), workers)
-    write_table(site.similar, similar, SIMILAR)
+    similar = [_similar(site, list(folds["image_id"]), other, workers) for other in (site.main, *map(site.more, more))]
+    _write_similar(site, "evaluate.external", pd.concat(similar, ignore_index=True))
+
+
+def extract_more(
+    part: Layout, data: MoreParams, extract_params: ExtractParams, masks_params: MasksParams, workers: int | None
+) -> None:
+    """Do the same for a set that is trained on beside data.root; who may not is told by the stage split.
+
+    Args:
+        part: where to write; images and metadata of ``part.main`` are read.
+        data: the set of data.more.
+        extract_params: section extract.
+        masks_params: section masks.
+        workers: processes and threads; None one a core. No output depends on it.
+
+    Raises:
+        DataError: as in extract and write_masks.
+    """
+    with _no_counts_of_a_failure(part), named(part.name, "data.more"):
+        extract(part, data, extract_params, workers)
+        write_masks(part, data, masks_params, workers)
+    ids = list(read_table(part.metadata, METADATA)["image_id"])
+    _write_similar(part, "data.more", _similar(part, ids, part.main, workers))
+
+
+def _similar(part: Layout, image_ids: list[str], other: Layout, workers: int | None) -> pd.DataFrame:
+    """The table SIMILAR of a set against the main one or one of data.more, whose images are called <set>/<image id>."""
+    others = list(read_table(other.metadata, METADATA)["image_id"])
+    found = find_similar(part.images, image_ids, other.images, others, workers)
+    return found if other.site is None else found.assign(other_image_id=f"{other.site}/" + found["other_image_id"])
+
+
+def _write_similar(part: Layout, section: str, similar: pd.DataFrame) -> None:
+    write_table(part.similar, similar, SIMILAR)
     if len(similar):
-        found = similar["image_id"].nunique()
-        logger.warning("external set %s: data.root has %d of its radiographs, see %s", site.name, found, site.similar)
+        logger.warning("%s.%s: %d of its radiographs are among those that are trained on or tested, see %s", section,
+                       part.name, similar["image_id"].nunique(), part.similar)  # fmt: skip
 
 
 @contextmanager

@@ -25,10 +25,11 @@ def find_source(external: Mapping[str, DataParams], name: str) -> DataParams:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Let errors name evaluate.external.<name> where they would name data.root or data.annotations."""
+def named(name: str, section: str = "evaluate.external") -> Iterator[None]:
+    """Let errors name evaluate.external.<name>, or data.more.<name>, where they would name data.root or the like."""
     try:
         yield
     except DataError as error:
-        told = _DATA_KEYS.sub(rf"evaluate.external.{name}.\1", str(error))
-        raise DataError(told if told != str(error) else f"external set {name}: {error}") from error
+        what = "external set" if section == "evaluate.external" else section
+        told = _DATA_KEYS.sub(rf"{section}.{name}.\1", str(error))
+        raise DataError(told if told != str(error) else f"{what} {name}: {error}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.config.data import DataParams
+from pneumoseg.config.data import DataParams, MoreParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.masks.mask_counts import summarise
 from pneumoseg.radiographs.orientation import LATERALS
@@ -52,7 +52,7 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
         layout: metadata gives each image's size; masks (emptied first: a PNG (H, W) uint8 0/255 for each positive
             image), annotations (one row for each image of metadata, by image_id), rejected_annotations
             (REJECTED_ROWS) and masks_counts are written.
-        data: section data, or a set of evaluate.external.
+        data: section data, a set of evaluate.external, or one of data.more, of which labels alone may count.
         params: section masks.
         workers: threads that write PNG files; None one a core, 0 none beside the caller's.
 
@@ -63,6 +63,8 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
     sizes = _image_sizes(metadata, layout.metadata)
     annotations = layout.root / data.annotations
     truths = source_of(data).truth(DataSet.of(layout, data), sizes, params)
+    if isinstance(data, MoreParams) and data.use == "label":
+        truths = truths.labels_alone()
     # First of all, so that it can be looked into when the checks below end the stage.
     rejected = pd.DataFrame(truths.rejected, columns=list(REJECTED_ROWS))
     write_table(layout.rejected_annotations, rejected, REJECTED_ROWS)

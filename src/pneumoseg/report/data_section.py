@@ -33,6 +33,7 @@ def data_part(layout: Layout, submission: pd.DataFrame) -> Part:
         _refused("Refused files", "rejected.csv", files, ("source", "reason"), "file"),
         _refused("Refused annotation rows", "rejected_annotations.csv", rows, ("line", "image_id", "reason"), "row"),
         _parts(split),
+        *_more(split),
         _leak(split),
         _balance(split),
         _submission(submission),
@@ -128,6 +129,31 @@ def _parts(split: Mapping[str, Any]) -> Part:
     return Part(
         "Split", tuple(notes), tables=(Table("Parts of the split", ("", *(name for _, name in columns)), rows),)
     )
+
+
+def _more(split: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Sets that are trained on beside data.root; none without any."""
+    sets = {name: part for name, part in _mapping(split, "more").items() if isinstance(part, Mapping)}
+    if not sets:
+        return ()
+    columns = (("images", "annotated images"), ("positives", "positive"), ("label_only", "label alone"))
+    rows = tuple(
+        (
+            str(name),
+            *(number(part.get(key)) for key, _ in columns),
+            number(sum(_mapping(part, "copies_of_main").values())),
+            number(max(_mapping(part, "patients_who_judge").values(), default=0)),
+        )
+        for name, part in sets.items()
+    )
+    titles = (
+        "",
+        *(label for _, label in columns),
+        "copies of data.root's",
+        "at most left out of a fold for their patient",
+    )
+    note = "Networks learn from these too; no figure is of them. Copies are left out of training."
+    return (Part("Further training sets", (note,), tables=(Table("Further training sets", titles, rows),)),)
 
 
 def _leak(split: Mapping[str, Any]) -> Part:

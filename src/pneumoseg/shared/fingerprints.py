@@ -20,6 +20,8 @@ from pneumoseg.shared.lockfile import md5_of, parse_yaml, read_lock
 
 #: The tables that say which images, with which annotation, in which fold.
 DATA_TABLES = ("data/metadata.csv", "data/annotations.csv", "data/splits/folds.csv")
+#: Of a set of data.more, which has no folds.
+MORE_TABLES = ("metadata.csv", "annotations.csv")
 #: Where code lies; other dependencies are data.
 CODE = ("src/", "stages/")
 TRAIN_SECTIONS = ("model", "train", "augment")
@@ -70,8 +72,8 @@ def package_code() -> str:
     return digest_files(package.rglob("*.py"), package)
 
 
-def data_fingerprint(root: Path) -> str:
-    """Digest of the tables of images, annotations and folds.
+def data_fingerprint(root: Path, more: Iterable[str] = ()) -> str:
+    """Digest of the tables of images, annotations and folds, and of those of the sets of data.more.
 
     It rests on their MD5, which dvc.lock knows too: so it can be told in a clone that holds no data.
 
@@ -85,7 +87,7 @@ def data_fingerprint(root: Path) -> str:
     locked = {path: md5 for name in order for path, md5 in stages[name].deps.items()}
     locked |= {path: md5 for name in order for path, md5 in stages[name].outs.items()}
     parts = []
-    for name in DATA_TABLES:
+    for name in (*DATA_TABLES, *(f"data/more/{one}/{table}" for one in sorted(more) for table in MORE_TABLES)):
         path = root / name
         md5 = md5_of(path) if path.is_file() else locked.get(name)
         if md5 is None:
@@ -114,7 +116,8 @@ def config_key(root: Path, params: Mapping[str, Any]) -> str:
         DataError: as in data_fingerprint and stage_code.
     """
     sections = {name: values for name, values in params.items() if name not in UNTRACKED_SECTIONS}
-    return digest_bytes(_canonical(sections), data_fingerprint(root).encode(), pipeline_code(root).encode())
+    data = data_fingerprint(root, params["data"].get("more", ()))  # an older file knows none
+    return digest_bytes(_canonical(sections), data.encode(), pipeline_code(root).encode())
 
 
 def _canonical(content: dict[str, Any]) -> bytes:

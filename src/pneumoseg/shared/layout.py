@@ -1,7 +1,8 @@
 """Every path of data/ and metrics/ by name: of the main set of radiographs, or of one from elsewhere.
 
 An external set has the same files in the same form below data/external/<site> and metrics/external/<site>, so that the
-functions of the main line serve it too.
+functions of the main line serve it too; a set that is trained on beside the main one, below data/more and metrics/more.
+Where images of that stand among the main set's, as in manifests, they are called <set>/<image id>: no id has a slash.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ class Layout:
 
     Attributes:
         root: the folder of dvc.yaml; relative by default, so that messages name paths as a user types them.
-        site: a name of evaluate.external; None: the main set.
+        site: a name of evaluate.external, or of data.more; None: the main set.
+        shelf: the folder of its kind, ``external`` or ``more``; of the main set nothing.
     """
 
     root: Path = Path()
     site: str | None = None
+    shelf: str = "external"
 
     @property
     def name(self) -> str:
@@ -36,15 +39,29 @@ class Layout:
         """The set of this name in evaluate.external."""
         return Layout(self.root, site)
 
+    def more(self, name: str) -> Layout:
+        """The set of this name in data.more."""
+        return Layout(self.root, name, "more")
+
+    def image(self, image_id: str) -> Path:
+        """The PNG of an image, <set>/<image id> of one of data.more."""
+        name, _, own = image_id.rpartition("/")
+        return (self.more(name) if name else self).images / f"{own}.png"
+
+    def mask(self, image_id: str) -> Path:
+        """The PNG of a mask, which an image without one lacks; as ``image``."""
+        name, _, own = image_id.rpartition("/")
+        return (self.more(name) if name else self).masks / f"{own}.png"
+
     @property
     def data(self) -> Path:
         """Folder of what shows or describes radiographs."""
-        return self.root / "data" if self.site is None else self.root / "data/external" / self.site
+        return self.root / "data" if self.site is None else self.root / "data" / self.shelf / self.site
 
     @property
     def metrics(self) -> Path:
         """Folder of numbers and statistical plots, in git."""
-        return self.root / "metrics" if self.site is None else self.root / "metrics/external" / self.site
+        return self.root / "metrics" if self.site is None else self.root / "metrics" / self.shelf / self.site
 
     @property
     def phantom(self) -> Path:
@@ -168,7 +185,7 @@ class Layout:
 
     @property
     def similar(self) -> Path:
-        """Of an external set: images whose radiograph is in the main set too."""
+        """Of another set: images whose radiograph is in the main set too."""
         return self.data / "similar.csv"
 
     @property

@@ -31,8 +31,17 @@ def remove_stale_folds(layout: Layout, train_folds: Sequence[int]) -> None:
 
 def remove_stale_sites(layout: Layout, external: Container[str]) -> None:
     """Remove what there is of sets that are not in evaluate.external; by stage evaluate. Files beside them stay."""
-    for folder in (layout.metrics / "external", layout.data / "external"):
+    _remove_others(layout, "external", external, "evaluate.external")
+
+
+def remove_stale_more(layout: Layout, more: Container[str]) -> None:
+    """Remove what there is of sets that are not in data.more; by stage masks. Files beside them stay."""
+    _remove_others(layout, "more", more, "data.more")
+
+
+def _remove_others(layout: Layout, shelf: str, names: Container[str], key: str) -> None:
+    for folder in (layout.metrics / shelf, layout.data / shelf):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.is_dir() and path.name not in external:
-                logger.info("%s is of no set in evaluate.external: removed from the workspace", path)
+            if path.is_dir() and path.name not in names:
+                logger.info("%s is of no set in %s: removed from the workspace", path, key)
                 shutil.rmtree(path)

@@ -47,7 +47,7 @@ ANNOTATIONS: Columns = {
     "image_id": "text",
     "annotated": "integer",  # 0: no row in the annotation table; such an image is never a negative
     "pneumothorax": "integer",  # 1, 0, or empty where not annotated
-    "mask_known": "integer",  # 0: a pneumothorax whose place is not known, so without a file in data/masks
+    "mask_known": "integer",  # 0: the label alone is known, or used, so without a file in data/masks
     "rle_count": "integer",
     "components": "integer",
     "area_px": "integer",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ class Truth:
     Attributes:
         positive: whether it shows a pneumothorax.
         runs: (N, 2) int64, its mask as column-major pixel ranges (rle.read_runs, rle.runs_of); N is 0 without
-            pneumothorax. None: a pneumothorax whose place is not known.
+            pneumothorax. None: the label alone is known, or is all that is to be used.
         rle_count: rows of the table with a part of the mask.
         overlapping: whether two of its rows mark the same pixel.
         rejected: whether a row is damaged or contradicts another; nothing is then known, and the rest is void.
@@ -84,3 +84,7 @@ class Truths:
     undecided: Mapping[str, str] = field(default_factory=dict)
     grey_masks: int = 0
     spellings: Mapping[str, str] = field(default_factory=dict)
+
+    def labels_alone(self) -> Truths:
+        """The same without any mask, of negatives too."""
+        return replace(self, images={name: replace(truth, runs=None) for name, truth in self.images.items()})

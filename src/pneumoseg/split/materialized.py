@@ -68,7 +68,7 @@ class _Task:
         image, mask = load_pair(self._layout, image_id, None)
         image, mask = self._augmenter(recipe, image, mask, row_seed(self._seed, image_id, recipe, copy))
         write_png(self._out / "images" / f"{image_id}__{copy}.png", image)
-        if not positive or (self._layout.masks / f"{image_id}.png").exists():
+        if not positive or self._layout.mask(image_id).exists():
             write_png(self._out / "masks" / f"{image_id}__{copy}.png", np.where(mask > 127, 255, 0).astype(np.uint8))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
@@ -18,8 +19,8 @@ REASONS: Final = ("id", "pixels", "similar", "patient")
 PARTS: Final = ("training", "other", "test")
 
 
-def find_shared(site: Layout) -> pd.DataFrame:
-    """The set's annotated images that data.root has too, or whose patient is there.
+def find_shared(site: Layout, more: Sequence[str] = ()) -> pd.DataFrame:
+    """The set's annotated images that data.root or a set of data.more has too, or whose patient is there.
 
     Patients are compared by the keyed hash of their PatientID, so where a set has new numbers for old patients they
     cannot be known again, and two hospitals that number alike seem to share them. Phantoms' numbers are left out of
@@ -27,6 +28,7 @@ def find_shared(site: Layout) -> pd.DataFrame:
 
     Args:
         site: the set, extracted; it is compared with the main set of its layout.
+        more: names of data.more; every image there counts as one of training.
 
     Returns:
         Columns image_id, reason (of REASONS), part (of PARTS): for each such image its gravest part, and for that the
@@ -39,6 +41,9 @@ def find_shared(site: Layout) -> pd.DataFrame:
         "other" if fold is None else "test" if fold == "test" else "training"
         for fold in map(folds.to_dict().get, theirs["image_id"])
     ]
+    for name in more:
+        beside = read_table(site.more(name).metadata, METADATA)
+        theirs = pd.concat([theirs, beside.assign(image_id=f"{name}/" + beside["image_id"], part="training")])
     part = dict(zip(theirs["image_id"], theirs["part"], strict=True))
     similar = read_table(site.similar, SIMILAR)
     pairs = {

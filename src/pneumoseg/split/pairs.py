@@ -24,11 +24,11 @@ def load_pair(layout: Layout, image_id: str, side_px: int | None) -> tuple[NDArr
     Raises:
         DataError: the image is missing, or a file is damaged.
     """
-    image = read_png(layout.images / f"{image_id}.png")
+    image = read_png(layout.image(image_id))
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
     height, width = (side_px, side_px) if side_px else image.shape
     image = resize(image, height, width)
-    path = layout.masks / f"{image_id}.png"
+    path = layout.mask(image_id)
     mask = read_png(path) if path.exists() else np.zeros(image.shape, np.uint8)
     return image, resize(mask, height, width)

@@ -15,7 +15,7 @@ from pneumoseg.shared.files import digest_bytes
 from pneumoseg.shared.tables import unknown_patient
 
 #: NIH ChestX-ray14 file names: eight digits of the patient, three of the follow-up.
-_NIH_NAME = re.compile(r"(\d{8})_\d{3}(\.(png|jpg|jpeg|dcm))?", re.IGNORECASE)
+NIH_NAME = re.compile(r"^(\d{8})(_\d{3})(?:\.(?:png|jpg|jpeg|dcm))?$", re.IGNORECASE)
 #: Years between two radiographs that one patient's life in an archive does not span: computed radiography is of 1983.
 _ARCHIVE_YEARS = 45.0
 #: A mistyped sex or age or two are no proof: so many studies at either end are passed over.
@@ -128,6 +128,19 @@ def doubtful_patients(images: pd.DataFrame) -> pd.Series[int]:
     return counts[many | counts.index.isin(doubted)]
 
 
+def nih_names(patient_map: Path | None) -> dict[str, str]:
+    """What a map that find_patients has read says of NIH: image id → ``00000001_000``, or ``00000001`` alone."""
+    if patient_map is None:
+        return {}
+    rows = [row for row in csv.reader(patient_map.read_text("utf-8-sig").splitlines()) if row]
+    found = {}
+    for image, cell in rows:
+        match = NIH_NAME.fullmatch(cell.strip())
+        if match or re.fullmatch(r"\d{8}", cell.strip()):
+            found[image.strip()] = match.group(1) + match.group(2) if match else cell.strip()
+    return found
+
+
 def _read_map(path: Path) -> tuple[bytes, dict[str, str]]:
     """The bytes of the map, and image id → patient (empty where the cell is)."""
     try:
@@ -149,7 +162,7 @@ def _read_map(path: Path) -> tuple[bytes, dict[str, str]]:
                 f"{path}: line {number} has {len(row)} columns; split.patient_map needs two, image id and patient"
             )
         image, patient = (cell.strip() for cell in row)
-        match = _NIH_NAME.fullmatch(patient)
+        match = NIH_NAME.fullmatch(patient)
         patient = match.group(1) if match else patient
         if table.setdefault(image, patient) != patient:
             raise DataError(f"{path}: line {number} gives image {image} a second patient; keep one row for an image")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,7 @@ from pneumoseg.split.contact_sheet import choose_example, write_contact_sheet
 from pneumoseg.split.folds import EXCLUDED, TEST, make_folds, read_test_list
 from pneumoseg.split.manifest import training_manifest
 from pneumoseg.split.materialized import materialize
+from pneumoseg.split.more_sets import find_more
 from pneumoseg.split.patients import Patients, find_patients
 from pneumoseg.split.split_figures import (
     area_px,
@@ -44,17 +45,25 @@ EXCLUDED_TABLE: Columns = {"image_id": "text", "patient": "text", "reason": "tex
 logger = logging.getLogger(__name__)
 
 
-def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, workers: int | None) -> None:
+def split(
+    layout: Layout,
+    params: SplitParams,
+    augment_params: AugmentParams,
+    workers: int | None,
+    more: Sequence[str] = (),
+) -> None:
     """Divide the annotated images and write folds.csv, excluded.csv, train_fold<k>.csv and augmentations.png.
 
     Beside each manifest, unlabelled_fold<k>.csv lists the images without annotation that a network of this fold may
-    learn from. Models and curves of folds that are no longer trained are removed.
+    learn from. Models and curves of folds that are no longer trained are removed. Images of data.more are in manifests
+    alone, under the name <set>/<image id>.
 
     Args:
         layout: images, masks, metadata and annotations are read; splits and split_counts are written.
         params: section split.
         augment_params: section augment.
         workers: processes that write materialised pairs; changes no file.
+        more: names of data.more.
 
     Raises:
         DataError: a table is missing or contradicts another, or too few patients for so many folds.
@@ -68,8 +77,13 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         listed = read_test_list(layout.root / params.test_list, set(table["image_id"]), set(known))
     table["fold"] = make_folds(table, params, listed)
     by_image = make_folds(table.assign(patient=table["image_id"]), params, listed)
-    manifests = {fold: training_manifest(_pool(table, fold), params, fold) for fold in range(params.folds)}
+    beside = find_more(layout, more, patients.of_image, _map_path(layout, params)) if more else None
+    pools = {fold: _pool(table, fold) for fold in range(params.folds)}
+    if beside is not None:
+        pools = {fold: pd.concat([pool, beside.pool(table, fold)]) for fold, pool in pools.items()}
+    manifests = {fold: training_manifest(pool, params, fold) for fold, pool in pools.items()}
     warnings = find_warnings(table, patients, manifests, params)
+    warnings += [] if beside is None else beside.warnings(table, params.folds)
     for warning in warnings:
         logger.warning("warning: %s", warning)
 
@@ -100,6 +114,7 @@ def split(layout: Layout, params: SplitParams, augment_params: AugmentParams, wo
         "parts": describe_parts(table),
         "leak": {"this_split": leak(told, told["fold"]), "plain_image_split": leak(told, by_image[told.index])},
         "manifests": {f"fold{fold}": describe_manifest(manifest) for fold, manifest in manifests.items()},
+        **({} if beside is None else {"more": beside.describe(table, params.folds)}),
         "warnings": warnings,
     }
     write_json(layout.split_counts, content)

@@ -57,7 +57,8 @@ class Configuration:
     @classmethod
     def of(cls, root: Path, params: Params, tags: Mapping[str, str]) -> Configuration:
         """The configuration of files in ``root``."""
-        key, data = fingerprints.config_key(root, params.model_dump(mode="json")), fingerprints.data_fingerprint(root)
+        key = fingerprints.config_key(root, params.model_dump(mode="json"))
+        data = fingerprints.data_fingerprint(root, params.data.more)
         code = {"pneumoseg.version": __version__, "code_fingerprint": fingerprints.pipeline_code(root)}
         return cls(root, params, key, data, {**code, **tags})
 

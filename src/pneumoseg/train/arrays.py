@@ -63,15 +63,13 @@ def build_arrays(data: FoldData, size_px: int, cache: Path) -> ImageArrays:
         cache: folder for the arrays; all of it may be deleted at any time.
     """
     image_ids, pseudo, layout = data.image_ids, data.pseudo, data.layout
-    masks = [
-        image_id for image_id in image_ids if image_id in pseudo.maps or (layout.masks / f"{image_id}.png").is_file()
-    ]
+    masks = [image_id for image_id in image_ids if image_id in pseudo.maps or layout.mask(image_id).is_file()]
 
     def read_image(image_id: str) -> NDArray[np.uint8]:
-        return resize_image(read_png(layout.images / f"{image_id}.png"), size_px)
+        return resize_image(read_png(layout.image(image_id)), size_px)
 
     def read_mask(image_id: str) -> NDArray[np.uint8]:
-        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(layout.masks / f"{image_id}.png")
+        mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(layout.mask(image_id))
         return resize_mask(mask, size_px)
 
     folder = cache / f"{data.digest}-{size_px}"

@@ -85,8 +85,7 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     if len(pseudo.rows):
         manifest = pd.concat([manifest, pseudo.rows], ignore_index=True).astype(manifest.dtypes.to_dict())
     ids = {*manifest["image_id"], *validation_ids}
-    annotations = read_table(layout.annotations, ANNOTATIONS)
-    unknown = ids.intersection(annotations.loc[annotations["mask_known"] == 0, "image_id"])
+    unknown = _unknown_masks(layout, ids)
     manifest = _learnable(params, manifest, unknown, manifest_path)
     teaching = free if wanted else ()
     weights = weights_path(params.model.weights)
@@ -98,6 +97,16 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
         repr(sorted(unknown)).encode(),
     )
     return FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
+
+
+def _unknown_masks(layout: Layout, ids: set[str]) -> set[str]:
+    """Those of the ids whose mask is not known, of the main set or of one of data.more."""
+    unknown: set[str] = set()
+    for name in {image_id.rpartition("/")[0] for image_id in ids}:
+        annotations = read_table((layout.more(name) if name else layout).annotations, ANNOTATIONS)
+        found = annotations.loc[annotations["mask_known"] == 0, "image_id"]
+        unknown.update(f"{name}/{image_id}" if name else image_id for image_id in found)
+    return ids & unknown
 
 
 def _learnable(params: Params, manifest: pd.DataFrame, unknown: set[str], path: Path) -> pd.DataFrame:
@@ -130,9 +139,9 @@ def _learnable(params: Params, manifest: pd.DataFrame, unknown: set[str], path: 
 
 
 def _digest_images(ids: list[str], layout: Layout) -> str:
-    paths = [layout.images / f"{image_id}.png" for image_id in ids]
+    paths = [layout.image(image_id) for image_id in ids]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{missing[0]}: not there ({len(missing)} images missing); run dvc repro extract")
-    paths += [path for path in (layout.masks / f"{image_id}.png" for image_id in ids) if path.is_file()]
+    paths += [path for path in map(layout.mask, ids) if path.is_file()]
     return digest_files(paths, layout.data)
