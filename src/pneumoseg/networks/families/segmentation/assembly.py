@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from pneumoseg.config.model import ModelParams
+from pneumoseg.networks.encoders import building_told, encoder_options, weights_argument
 from pneumoseg.networks.families.segmentation import blocks
 from pneumoseg.networks.families.segmentation.decoder_levels import DECODINGS, output_only
 from pneumoseg.networks.heads import image_head
 from pneumoseg.networks.network import Network
-from pneumoseg.shared.errors import ParameterError
 
 #: Names that segmentation-models-pytorch has for the widths of decoder_channels.
 _WIDTH_NAMES = {
@@ -24,8 +23,6 @@ _WIDTH_NAMES = {
     "upernet": ("decoder_channels",),
     "segformer": ("decoder_segmentation_channels",),
 }
-#: What the constructors of both libraries raise when architecture and encoder do not go together.
-_MISFITS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
 
 
 class Output(NamedTuple):
@@ -101,13 +98,6 @@ class SegmentationNetwork(Network):
         return features, deepest
 
 
-#: One line that writes the published weights of an encoder into a file for model.weights; the README has it too.
-WRITE_ENCODER = (
-    'python -c "import segmentation_models_pytorch as smp, safetensors.torch as st; '
-    "st.save_file(smp.encoders.get_encoder('{encoder}', weights='imagenet').state_dict(), '{encoder}.safetensors')\""
-)
-
-
 def build_base(params: ModelParams, published: str | None) -> Any:
     """The architecture and encoder themselves, with published weights or random.
 
@@ -115,44 +105,16 @@ def build_base(params: ModelParams, published: str | None) -> Any:
         ParameterError: they do not go together, or the weights cannot be had.
     """
     import segmentation_models_pytorch as smp
-    from safetensors import SafetensorError
 
-    timm_encoder = params.encoder.startswith("tu-")
-    try:
-        with warnings.catch_warnings():
-            # DPT with an encoder that has no class token: nothing is lost, its tokens are left out.
-            warnings.filterwarnings("ignore", message="Encoder does not have prefix tokens")
-            warnings.filterwarnings("ignore", message="`timm-` encoders are deprecated", category=DeprecationWarning)
-            return smp.create_model(
-                params.architecture,
-                encoder_name=params.encoder,
-                encoder_weights=True if published and timm_encoder else published,
-                in_channels=params.in_channels,
-                classes=1,
-                **_architecture_options(params),
-            )
-    except (OSError, SafetensorError) as error:
-        if published is None:
-            raise
-        raise ParameterError(
-            f"model.weights = {published}: the weights of {params.encoder} could not be had ({_first_line(error)}). "
-            f"With a network, run again. Without one, give a file of the encoder alone, "
-            f"-S model.weights=/path/{params.encoder}.safetensors, which a machine with a network writes by\n"
-            f"  {WRITE_ENCODER.format(encoder=params.encoder)}\n"
-            f"or copy its cache of the hub (HF_HOME, by default ~/.cache/huggingface) and set HF_HUB_OFFLINE=1, or set "
-            f"model.weights to null for random weights"
-        ) from None
-    except _MISFITS as error:
-        image_px = f" and encoder_image_px = {params.encoder_image_px}" if params.encoder_image_px else ""
-        raise ParameterError(
-            f"model.architecture = {params.architecture} cannot take model.encoder = {params.encoder} with "
-            f"encoder_depth = {params.encoder_depth}{image_px}: {_first_line(error)}; change one of them"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    with building_told(params, published):
+        return smp.create_model(
+            params.architecture,
+            encoder_name=params.encoder,
+            encoder_weights=weights_argument(params, published),
+            in_channels=params.in_channels,
+            classes=1,
+            **_architecture_options(params),
+        )
 
 
 def _architecture_options(params: ModelParams) -> dict[str, Any]:
@@ -170,8 +132,4 @@ def _architecture_options(params: ModelParams) -> dict[str, Any]:
         options["upsampling"] = 2**depth
     if name == "fpn":
         options["upsampling"] = 2 ** (depth - 3)
-    if params.encoder_image_px is not None:
-        options["img_size"] = params.encoder_image_px
-        if "swin" in params.encoder:
-            options["strict_img_size"] = False  # a later phase may train at another size
-    return options
+    return options | encoder_options(params)
