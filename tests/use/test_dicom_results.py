@@ -15,9 +15,9 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from pneumoseg.rule.decision import DecisionRule
+from pneumoseg.use.answers import Reading, Unavailable
 from pneumoseg.use.bundle import PHANTOM_WARNING
 from pneumoseg.use.reader import Reader
-from pneumoseg.use.reading import Reading, Unavailable
 from pneumoseg.use.results import RESULTS, write_results
 from tests.radiographs.dicom_files import dataset
 from tests.use.conftest import NETWORK, encoded

@@ -13,9 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from pneumoseg.shared import rle
+from pneumoseg.use.answers import Reading
 from pneumoseg.use.page import app, held
 from pneumoseg.use.reader import Reader
-from pneumoseg.use.reading import Reading
 from tests.radiographs.dicom_files import dataset, ramp
 from tests.use.conftest import NETWORK, encoded
 
@@ -62,7 +62,7 @@ def test_a_true_mask_beside_it(client: TestClient, reader: Reader):
     assert client.post(base, content=png).json() == {"area_px": int(other.sum()), "dice": 0.0}
     assert np.array_equal(decoded(client.get(base).content) > 0, other)
     small = cv2.imencode(".png", np.ones((3, 4), np.uint8))[1].tobytes()
-    for wrong, words in ((small, "3 x 4"), (b"hello", "run-length"), (b"\x89PNG", "damaged"), (b"\xff", "neither")):
+    for wrong, words in ((small, "3 x 4"), (b"hello", "run-length"), (png[:40], "damaged"), (b"\xff", "neither")):
         refused = client.post(base, content=wrong)
         assert refused.status_code == 400
         assert words in refused.json()["error"]

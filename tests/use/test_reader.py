@@ -15,9 +15,10 @@ import pneumoseg
 from pneumoseg.predict.predictor import Predictor
 from pneumoseg.rule.decision import DecisionRule, Level
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import write_png
+from pneumoseg.use.answers import Reading, Refused
 from pneumoseg.use.bundle import PHANTOM_WARNING, RESEARCH_ONLY, Bundle
 from pneumoseg.use.reader import Reader
-from pneumoseg.use.reading import Reading, Refused
 from tests.radiographs.dicom_files import dataset, ramp
 from tests.use.conftest import NETWORK, encoded, write_bundle
 
@@ -40,7 +41,7 @@ def test_array_file_content_and_dicom_of_the_same_pixels_get_the_answer_of_the_p
 ):
     (wanted,) = Predictor.load([NETWORK])([IMAGE])
     path = tmp_path / "some.png"
-    cv2.imwrite(str(path), IMAGE)
+    write_png(path, IMAGE)
     dicom = encoded(dataset(IMAGE, "1.2.7", ViewPosition="PA"))
     answers = [accepted(reader.read(file)) for file in (IMAGE, path, str(path), path.read_bytes(), dicom)]
     for answer in answers:

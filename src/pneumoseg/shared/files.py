@@ -92,17 +92,25 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_png(path: Path, image: NDArray[Any]) -> None:
     """Write a uint8 or uint16 array, (H, W) grey or (H, W, 3) RGB, as a PNG; never a half-written one."""
+    try:
+        content = png_bytes(image)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     with atomic_path(path) as temporary:
-        temporary.write_bytes(png_bytes(image))
+        temporary.write_bytes(content)
 
 
 def png_bytes(image: NDArray[Any]) -> bytes:
-    """The same as the content of a file."""
-    rows = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, buffer = cv2.imencode(".png", rows, PNG_FLAGS)
-    if not done:
+    """The same as the content of a file.
+
+    Raises:
+        DataError: it is no such array.
+    """
+    # OpenCV would cut other types to 8 bits without an error.
+    if image.dtype not in (np.uint8, np.uint16) or not image.size or image.shape[2:] not in ((), (3,)):
         raise DataError(f"an image of shape {image.shape} and type {image.dtype} cannot be written as PNG")
-    return buffer.tobytes()
+    rows = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    return cv2.imencode(".png", rows, PNG_FLAGS)[1].tobytes()
 
 
 def read_png(path: Path) -> NDArray[Any]:

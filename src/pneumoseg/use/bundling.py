@@ -19,9 +19,9 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, read_object, write_json
 from pneumoseg.shared.fingerprints import data_fingerprint, project_root, stage_code
 from pneumoseg.shared.layout import Layout
+from pneumoseg.use.answers import Refused
 from pneumoseg.use.bundle import SELF_TEST, write_description
 from pneumoseg.use.reader import OPERATING_POINT, load
-from pneumoseg.use.reading import Refused
 
 
 def make_bundle(layout: Layout, params: Params) -> None:

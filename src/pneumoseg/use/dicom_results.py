@@ -19,7 +19,7 @@ from pydicom.uid import UID, RLELossless
 from pneumoseg import __version__
 from pneumoseg.radiographs.parsing import quiet
 from pneumoseg.radiographs.raster import raster_kind
-from pneumoseg.use.reading import Reading, Unavailable
+from pneumoseg.use.answers import Reading, Unavailable
 
 _MANUFACTURER = "pneumoseg"
 _DESCRIPTION = "pneumoseg: research use only"

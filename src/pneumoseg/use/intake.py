@@ -56,6 +56,11 @@ class Input:
             raise DataError(f"larger than {MAX_FILE_BYTES} bytes when unpacked")
         return content
 
+    def read(self) -> bytes:
+        """The content of the file, wherever it lies; raises as ``content``, or OSError."""
+        content = self.content()
+        return content if isinstance(content, bytes) else content.read_bytes()
+
 
 def find_inputs(given: Sequence[Path]) -> list[Input]:
     """Everything that may be a radiograph, in order and each once.

@@ -11,13 +11,13 @@ from pneumoseg.predict.predictor import Combination, Group, Predictor
 from pneumoseg.predict.runner import Runner, Views, load_networks
 from pneumoseg.radiographs.reading import Radiograph
 from pneumoseg.radiographs.rules import Refusal
-from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, Decider, Decision, DecisionRule, Mask
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, Decider, Decision, DecisionRule
 from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.devices import choose_device, choose_precision
 from pneumoseg.shared.files import digest_bytes, read_json
+from pneumoseg.use.acceptance import File, accept
+from pneumoseg.use.answers import Origin, Reading, Refused
 from pneumoseg.use.bundle import SELF_TEST, Bundle
-from pneumoseg.use.decoding import File, decode
-from pneumoseg.use.reading import Origin, Reading, Refused
 
 #: Test figures that stand beside every answer.
 OPERATING_POINT = ("sensitivity", "specificity", "ppv", "npv", "auc", "dice_all", "dice_pos", "all_empty")
@@ -62,18 +62,10 @@ class Reader:
         """
         started = time.perf_counter()
         try:
-            radiograph = self.decode(file, image_id)
+            radiograph = accept(file, self.bundle, image_id)
         except Refusal as refusal:
             return Refused(refusal.image_id, refusal.kind, refusal.reason)
         return self.answer(radiograph, started)
-
-    def decode(self, file: File, image_id: str = "") -> Radiograph:
-        """The radiograph of a file, as extraction makes it.
-
-        Raises:
-            Refusal: by which rule it is not answered.
-        """
-        return decode(file, self.bundle, image_id)
 
     def answer(self, radiograph: Radiograph, started: float | None = None) -> Reading:
         """What the model says of a radiograph that passed every rule; ``started``: of time.perf_counter."""
@@ -151,11 +143,8 @@ def explain(rule: DecisionRule, probability: float, decision: Decision | None, s
         return f"no pixel lies above the mask threshold {rule.mask_threshold:g}"
     if decision.decider == "component":
         return f"every component is smaller than {rule.min_component_px_at_1024} px (at 1024 x 1024)"
-    return f"{_count(decision.mask)} px lie above the mask threshold {rule.mask_threshold:g}, and every part agrees"
-
-
-def _count(mask: Mask) -> int:
-    return int(np.count_nonzero(mask))
+    area = np.count_nonzero(decision.mask)
+    return f"{area} px lie above the mask threshold {rule.mask_threshold:g}, and every part agrees"
 
 
 def _origin(groups: list[Group]) -> Origin:

@@ -21,11 +21,11 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, read_json, write_json
 from pneumoseg.shared.parallel import as_done
 from pneumoseg.shared.progress_lines import follow
+from pneumoseg.use.acceptance import accept
+from pneumoseg.use.answers import Reading, Refused
 from pneumoseg.use.bundle import Bundle
-from pneumoseg.use.decoding import decode
 from pneumoseg.use.intake import Input
-from pneumoseg.use.reading import Reading, Refused
-from pneumoseg.use.results import write_results
+from pneumoseg.use.results import RESULTS, write_results
 
 if TYPE_CHECKING:
     from pneumoseg.use.reader import Reader
@@ -118,7 +118,7 @@ def _load(bundle: Bundle, device: str) -> Reader:
 
 def _decode(bundle: Bundle, item: Input) -> Radiograph | Refused:
     try:
-        return decode(item.content(), bundle)
+        return accept(item.content(), bundle)
     except Refusal as refusal:
         return Refused(refusal.image_id, refusal.kind, refusal.reason)
     except DataError as error:
@@ -136,8 +136,7 @@ def _settle(answer: Reading | Refused, item: Input, taken: set[str], job: Job) -
     if answer.image_id.casefold() in taken:
         return Refused(answer.image_id, "duplicate", "another file has the same image id; that one was read").to_json()
     taken.add(answer.image_id.casefold())
-    content = item.content()
-    source = content if isinstance(content, bytes) else content.read_bytes()
+    source = item.read() if any(RESULTS[name].from_file for name in job.results) else b""
     missing = write_results(job.out / answer.image_id, answer, source, job.results)
     row = {**answer.to_json(), "seconds": round(answer.seconds, 3), "not_written": missing}
     if job.csv is not None:

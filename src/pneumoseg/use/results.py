@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pneumoseg.shared import rle
 from pneumoseg.shared.files import png_bytes
+from pneumoseg.use.answers import Reading, Unavailable
 from pneumoseg.use.bundle import PHANTOM_WARNING
-from pneumoseg.use.reading import Reading, Unavailable
 
 T = TypeVar("T", bound=np.generic)
 
@@ -28,11 +28,13 @@ class Result:
         file: its name in the folder of an image.
         media_type: for a browser.
         content: of (reading, content of the file that was read); raises Unavailable where there is no such result.
+        from_file: whether it is made from that content too; to the others it need not be given.
     """
 
     file: str
     media_type: str
     content: Callable[[Reading, bytes], bytes]
+    from_file: bool = False
 
 
 def _given(values: NDArray[T] | None) -> NDArray[T]:
@@ -85,8 +87,8 @@ RESULTS: Mapping[str, Result] = {
     "overlay": Result("overlay.png", "image/png", _overlay),
     "json": Result("reading.json", "application/json", _json),
     "rle": Result("mask.rle", "text/plain", _rle),
-    "seg": Result("seg.dcm", "application/dicom", _seg),
-    "sc": Result("sc.dcm", "application/dicom", _sc),
+    "seg": Result("seg.dcm", "application/dicom", _seg, from_file=True),
+    "sc": Result("sc.dcm", "application/dicom", _sc, from_file=True),
 }
 
 
@@ -96,7 +98,7 @@ def write_results(folder: Path, reading: Reading, source: bytes, results: Sequen
     Args:
         folder: of this image.
         reading: accepted.
-        source: the content of the file that was read.
+        source: the content of the file that was read, where one of the results is made from it.
         results: keys of RESULTS.
 
     Returns:

@@ -8,24 +8,22 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pneumoseg.drawing.overlays import display_image
 from pneumoseg.radiographs.identity import valid_image_id
+from pneumoseg.radiographs.raster import raster_kind, read_grey
 from pneumoseg.rule.decision import Mask
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import png_bytes
+from pneumoseg.use.answers import Reading, Refused
 from pneumoseg.use.reader import Reader
-from pneumoseg.use.reading import Reading, Refused
 from pneumoseg.use.results import RESULTS
 
 #: Readings that stay; an older one is forgotten.
 LAST = 32
-_PNG = b"\x89PNG"
 
 
 @dataclass
@@ -139,13 +137,13 @@ def _pixel_mm2(reading: Reading) -> float | None:
 
 
 def _truth(content: bytes, shape: tuple[int, int]) -> Mask:
-    if not content.startswith(_PNG):
+    if raster_kind(content) != "PNG":
         try:
             return rle.decode(content.decode("ascii").strip(), *shape)
         except UnicodeDecodeError:
             raise DataError("a true mask is a PNG or a run-length code; this is neither") from None
-    found: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if found is None or found.shape != shape:
-        size = "damaged" if found is None else f"{found.shape[0]} x {found.shape[1]} pixels"
-        raise DataError(f"this PNG is {size}; the radiograph has {shape[0]} x {shape[1]}")
+    found = read_grey(content, max_pixels=shape[0] * shape[1])
+    if found.shape != shape:
+        size = f"{found.shape[0]} x {found.shape[1]}"
+        raise DataError(f"this mask is {size} pixels; the radiograph has {shape[0]} x {shape[1]}")
     return np.asarray(found > 0, np.bool_)

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +14,14 @@ from pneumoseg.radiographs.image_file import NOTHING, Known
 from pneumoseg.radiographs.raster import raster_kind
 from pneumoseg.radiographs.reading import Radiograph, read_radiograph
 from pneumoseg.radiographs.rules import Refusal
-from pneumoseg.shared.files import digest_bytes
+from pneumoseg.shared.files import digest_bytes, png_bytes
 from pneumoseg.use.bundle import Bundle
 
 #: A path or the content of a DICOM, PNG or JPEG file, or (H, W) uint8 or uint16, dark to bright.
 File = Path | str | bytes | NDArray[Any]
 
 
-def decode(file: File, bundle: Bundle, image_id: str = "") -> Radiograph:
+def accept(file: File, bundle: Bundle, image_id: str = "") -> Radiograph:
     """The radiograph of a file by the rules of a bundle; needs no network.
 
     Raises:
@@ -52,7 +51,7 @@ def _content(file: File) -> Path | bytes:
     if isinstance(file, np.ndarray):
         if file.ndim != 2 or file.dtype not in (np.uint8, np.uint16) or not file.size:
             raise Refusal("colour", f"an array {file.shape} of {file.dtype}; (H, W) of uint8 or uint16 is read")
-        return cv2.imencode(".png", file)[1].tobytes()
+        return png_bytes(file)
     return file if isinstance(file, bytes) else Path(file)
 
 
