@@ -13,11 +13,11 @@ from pneumoseg.config.predict import MemberParams
 from pneumoseg.predict import bringing, ensemble
 from pneumoseg.predict.predicting import predict
 from pneumoseg.predict.same_split import TrainedOn, check_same_split
+from pneumoseg.revisions import folder_hash
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.lockfile import md5_of
-from pneumoseg.shared.revisions import folder_hash
 from pneumoseg.shared.tables import PREDICTED, read_table
 from tests.predict.network_stubs import (
     PREDICT,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
+from pneumoseg import revisions
 from pneumoseg.commands.cli import main
 from pneumoseg.config import load_params
-from pneumoseg.shared import revisions
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import config_key
 from pneumoseg.shared.layout import Layout

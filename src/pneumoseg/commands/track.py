@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pneumoseg.config import load_params
 
 if TYPE_CHECKING:
-    from pneumoseg.shared.revisions import Revision
+    from pneumoseg.revisions import Revision
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Rebuild and say what became of each source; 1 where a named revision could not be rebuilt."""
-    from pneumoseg.shared import revisions
+    from pneumoseg import revisions
     from pneumoseg.track.rebuild import rebuild
 
     root = Path.cwd()

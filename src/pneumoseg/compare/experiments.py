@@ -18,11 +18,11 @@ from pneumoseg.evaluate.metric import column
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.report.parameter_changes import settings as settings_of
+from pneumoseg.revisions import Snapshot, resolve
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_object
 from pneumoseg.shared.lockfile import LockedStage
-from pneumoseg.shared.revisions import Snapshot, resolve
 from pneumoseg.shared.tables import FOLDS, Columns, read_history, read_table
 from pneumoseg.track.provenance import broken_link, changed_outputs, chosen, current_stages, locked_params
 

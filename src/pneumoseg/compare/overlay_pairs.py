@@ -13,10 +13,10 @@ from pneumoseg.compare.experiments import Experiment
 from pneumoseg.config.report import ReportParams
 from pneumoseg.report.pictures import CasePictures, PictureWriter
 from pneumoseg.report.single_file import data_uri
+from pneumoseg.revisions import Snapshot
 from pneumoseg.rule.decision import read_rule
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.revisions import Snapshot
 
 #: So many images are shown of each pair of experiments.
 SHOWN_IMAGES: Final = 6

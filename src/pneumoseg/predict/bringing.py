@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pneumoseg.predict.same_split import check_same_split, trained_on_locked
+from pneumoseg.revisions import Revision, Snapshot, resolve
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.lockfile import LockedStage, md5_of
-from pneumoseg.shared.revisions import Revision, Snapshot, resolve
 
 
 def bring(root: Path, name: str, splits: Path, train_folds: Sequence[int]) -> tuple[Revision, dict[int, Path]]:

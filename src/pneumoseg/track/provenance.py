@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumoseg.revisions import METRICS_DIR, Snapshot, folder_hash, overlap
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.fingerprints import CODE, code_deps
 from pneumoseg.shared.lockfile import LockedStage
-from pneumoseg.shared.revisions import METRICS_DIR, Snapshot, folder_hash, overlap
 
 Stages = Mapping[str, LockedStage]
 _OF_A_SET = ("external_extract", "external_predict", "external_evaluate")

@@ -16,12 +16,12 @@ from mlflow.entities import Run
 
 from pneumoseg.config import Params, parse_params, read_yaml
 from pneumoseg.config.flat import known
+from pneumoseg.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
 from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.passwords import masked
-from pneumoseg.shared.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.shared.tables import read_history
 from pneumoseg.track.configuration import Configuration, git_tags
 from pneumoseg.track.evidence import holds_pages, record_evaluation, record_external, record_pages

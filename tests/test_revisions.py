@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from pneumoseg.shared import revisions
+from pneumoseg import revisions
 from pneumoseg.shared.errors import DataError
 
 
