@@ -297,6 +297,45 @@ def test_folder_of_dicom_files_with_codes_and_columns_that_are_told(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_lung_masks_are_checked_and_united(tmp_path: Path) -> None:
+    """Both lungs in a file, one file a lung, of two values below half, cut at half; missing, empty, of another size."""
+    root, left, right = tmp_path / "set", square(at=2, size=6), square(at=20, size=8)
+    files = {"both": left | right, "left": left // 255, "right": right // 2 + right // 4, "empty": left * 0,
+             "small": square(side=20)}  # fmt: skip
+    for name, mask in files.items():
+        write_png(root / f"lungs/{name}.png", mask)
+    cells = {"a": "lungs/both.png", "b": "lungs/left.png | lungs/right.png", "c": "",
+             "d": "lungs/left.png|lungs/no.png", "e": "lungs/empty.png", "f": "lungs/small.png"}  # fmt: skip
+    for number, name in enumerate(cells):
+        write_png(root / f"images/{name}.png", picture(number))
+    rows = "".join(f"{name}.png,0,{cell}\n" for name, cell in cells.items())
+    write_text(root / "table.csv", f"image,label,lung mask\n{rows}")
+    read = read_set(tmp_path / "out", "folder", root)
+    assert list(read.status().values()) == ["negative"] * 6
+    assert sorted(path.stem for path in read.layout.lungs.iterdir()) == ["a", "b"]
+    for name in "ab":
+        assert np.array_equal(read_png(read.layout.lungs / f"{name}.png"), left | right)
+    assert list(read.rejected.itertuples(index=False, name=None)) == [
+        ("lungs/empty.png", "e", "lungs: an empty mask"),
+        ("lungs/no.png", "d", "lungs: the mask file cannot be read (No such file or directory)"),
+        ("lungs/small.png", "f", "lungs: a mask of 20 x 20 pixels for an image of 40 x 40"),
+    ]
+    assert (read.extract["rejected_by_reason"]["lung_mask"], read.extract["flags"]["lungs_cut"]) == (3, 1)
+
+
+def test_masks_lie_where_dvc_watches(tmp_path: Path) -> None:
+    """Beside a table that is named alone, outside of data.root, an edit of a mask would run nothing."""
+    table = write_masked_folder(tmp_path / "set", 2)
+    images = tmp_path / "images"
+    (tmp_path / "set/images").rename(images)
+    write_text(table, table.read_text().replace("images/", ""))
+    told = read_set(tmp_path / "out", "folder", images, table).rejected_rows["reason"].tolist()
+    assert told == [
+        "its mask file is not there (looked for in data.root, and beside the table if data.annotations is their folder)"
+    ]
+    assert read_set(tmp_path / "out", "folder", images, table.parent).status() == {"0": "positive", "1": "negative"}
+
+
 def test_folder_without_a_table_has_no_annotation(tmp_path: Path) -> None:
     """The same name in two folders is two images; one name twice in a folder is doubtful."""
     for number, name in enumerate(("a/1.png", "b/1.png", "b/2.png", "b/2.jpg")):

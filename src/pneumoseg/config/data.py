@@ -16,6 +16,7 @@ _OUTPUTS = (
     "data/export",
     "data/external",
     "data/images",
+    "data/lungs",
     "data/masks",
     "data/members",
     "data/models",
@@ -47,7 +48,7 @@ class LabelParams(Section):
 
 
 #: What a column of a table can hold, for data.columns.
-Role = Literal["image", "label", "rle", "mask", "patient", "study", "view", "sex", "age"]
+Role = Literal["image", "label", "rle", "mask", "patient", "study", "view", "sex", "age", "lungs"]
 
 
 class DataParams(Section):

@@ -33,7 +33,7 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     """Turn all radiographs of a source into PNGs and tables; the same for any number of workers.
 
     Args:
-        layout: images (emptied first), metadata, rejected and extract_counts are written.
+        layout: images and lungs (emptied first), metadata, rejected and extract_counts are written.
         data: section data, or a set of evaluate.external.
         params: section extract.
         workers: processes; None one for each core. 0 is one, too: it takes the crash of a decoder.
@@ -47,14 +47,16 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     data_set = DataSet.of(layout, data)
     items = source_of(data).images(data_set)
     check_scheduler(params.scheduler)  # before anything is deleted
-    job = Job(data_set.root, fresh_dir(layout.images).absolute(), params, key)
+    images, lungs = (fresh_dir(path).absolute() for path in (layout.images, layout.lungs))
+    job = Job(data_set.root, images, lungs, params, key)
     work, lost = partial(extract_one, job), partial(crashed, job)
     # Never in this process: a codec that crashes on a damaged frame would end the stage.
     workers = 1 if workers == 0 else workers
     outcomes = run_all(work, items, lost, workers, "extract", params.scheduler, "file")
-    outcomes = _settle_shared_ids(outcomes, layout.images)
+    outcomes = _settle_shared_ids(outcomes, (layout.images, layout.lungs))
     kept = [outcome for outcome in outcomes if outcome.row is not None]
     refused = [outcome for outcome in outcomes if outcome.row is None]
+    refused += [other for outcome in kept for other in outcome.beside]
     rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
     write_table(layout.metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
@@ -69,8 +71,8 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     _judge(root, layout.rejected, kept, refused, params.max_rejected_fraction)
 
 
-def _settle_shared_ids(outcomes: Sequence[Outcome], images: Path) -> list[Outcome]:
-    """Of files that share an id, keep the first if all have the same pixels, else none (and delete their PNG).
+def _settle_shared_ids(outcomes: Sequence[Outcome], folders: Sequence[Path]) -> list[Outcome]:
+    """Of files that share an id, keep the first if all have the same pixels, else none (and delete their PNGs).
 
     Ids that differ in case only are taken for shared: on some file systems their PNGs would be the same file.
     """
@@ -88,7 +90,8 @@ def _settle_shared_ids(outcomes: Sequence[Outcome], images: Path) -> list[Outcom
             ]
             continue
         for outcome in (first, *others):
-            (images / f"{outcome.image_id}.png").unlink(missing_ok=True)
+            for folder in folders:
+                (folder / f"{outcome.image_id}.png").unlink(missing_ok=True)
             rivals = sorted(other.source for other in (first, *others) if other is not outcome)
             more = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
             settled.append(

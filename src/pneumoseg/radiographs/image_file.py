@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class Known:
         spacing_mm: between rows and between columns.
         modality: a code such as DX, for files that state none.
         extent_mm: height and width of what the image shows, where its file is a copy of another size.
+        lungs: image files of masks of its lungs, one of both or one of each.
     """
 
     image_id: str | None = None
@@ -40,6 +42,7 @@ class Known:
     spacing_mm: Sequence[float] | None = None
     modality: str | None = None
     extent_mm: Sequence[float] | None = None
+    lungs: Sequence[Path] | None = None
 
 
 #: Where a source leaves everything to the file.

@@ -26,6 +26,7 @@ REFUSALS: Mapping[str, str] = {
     "pixel_data": "pixel data that are missing, truncated, damaged or of an unknown transfer syntax",
     "contrast": "a rescale, modality LUT or VOI LUT that cannot be applied",
     "decoder_crash": "the process that decoded it died",
+    "lung_mask": "a lung mask that is missing, damaged, empty or of another size: its image is kept without",
     "duplicate": "the same SOPInstanceUID and the same pixels as an earlier file, which is kept",
     "conflict": "a SOPInstanceUID of files with different pixels: all are refused, nobody can tell which is meant",
 }
@@ -40,6 +41,7 @@ FLAGS: Mapping[str, str] = {
     "burned_in_annotation": "Burned In Annotation is YES: the pixels may show names",
     "code_unusable": "sex, view position, body part or modality is no DICOM code string: emptied",
     "few_levels": "fewer than 32 grey levels in the PNG, of more than 1,000 in the file",
+    "lungs_cut": "a lung mask has values between the lowest and the highest: cut at half",
     "lut_rescaled": "the VOI LUT uses less than half of the range that it announces: scaled to the bits it uses",
     "nearly_blank": "more than 99 % of the pixels are black, or white",
     "on_its_side": "a frontal image that looks turned by 90 degrees: kept as it is",

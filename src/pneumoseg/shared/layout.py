@@ -94,6 +94,11 @@ class Layout:
         return self.data / "masks"
 
     @property
+    def lungs(self) -> Path:
+        """Folder of PNG masks of the lungs, 0/255 at the size of the file, of images whose source has such."""
+        return self.data / "lungs"
+
+    @property
     def annotations(self) -> Path:
         """Table ANNOTATIONS."""
         return self.data / "annotations.csv"

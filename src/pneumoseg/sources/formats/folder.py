@@ -1,7 +1,8 @@
 """Any folder of images (DICOM, PNG, JPG) and a table with a row for each, whose columns are guessed or told.
 
 Roles of columns are those of config.data.Role: the image's file, and any of label, rle (SIIM's run-length code), mask
-(an image file), patient, study, view, sex, age. Without a table the images are only predicted.
+(an image file), patient, study, view, sex, age, lungs
+(a mask file of both, or one of each with | between them). Without a table the images are only predicted.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _USUAL: Mapping[str, Sequence[str]] = {
     "view": ("view", "viewposition", "projection"),
     "sex": ("sex", "gender", "patientsex", "patientgender"),
     "age": ("age", "ageyears", "patientage"),
+    "lungs": ("lungs", "lungmask", "lungmasks", "lungsmask"),
 }
+_WHERE = "looked for in data.root, and beside the table if data.annotations is their folder"
 _VIEWS = {"L": "LATERAL", "POSTEROANTERIOR": "PA", "ANTEROPOSTERIOR": "AP"}
 
 
@@ -55,16 +58,17 @@ class Folder(TabledSource):
         rows = list(rows_of(table, ()))
         ids = legal_ids(without_suffix(_file(row, roles)) for row in rows if _file(row, roles))
         for row in rows:
-            yield _entry(row, roles, ids, (table.parent, data.root))
+            yield _entry(row, roles, ids, _mask_folders(table, data))
 
     def not_images(self, data: DataSet, files: Mapping[str, Path]) -> set[str]:
-        """Mask files that rows name, and all of a folder of which most files are such."""
-        masks = {entry.mask.resolve() for entry in self.entries(data) if entry.mask is not None}
+        """Files of masks and lungs that rows name, and all of a folder of which most files are such."""
+        named = ((entry.mask, *(entry.known.lungs or ())) for entry in self.entries(data))
+        masks = {mask.resolve() for some in named for mask in some if mask is not None}
         if not masks:
             return set()
-        named = {path for path, file in files.items() if file.resolve() in masks}
-        total, marked = (Counter(path.rpartition("/")[0] for path in paths) for paths in (files, named))
-        return named | {path for path in files if 2 * marked[path.rpartition("/")[0]] > total[path.rpartition("/")[0]]}
+        told = {path for path, file in files.items() if file.resolve() in masks}
+        total, marked = (Counter(path.rpartition("/")[0] for path in paths) for paths in (files, told))
+        return told | {path for path in files if 2 * marked[path.rpartition("/")[0]] > total[path.rpartition("/")[0]]}
 
 
 def _table(data: DataSet) -> Path | None:
@@ -78,6 +82,12 @@ def _table(data: DataSet) -> Path | None:
             f"data.annotations = {data.annotations}: {found[0].name} and {found[1].name} are there; name one table"
         )
     return found[0]
+
+
+def _mask_folders(table: Path, data: DataSet) -> Sequence[Path]:
+    """Where masks may lie; beside a table that is named alone they would be files that DVC does not watch."""
+    beside = data.annotations.is_dir() or table.is_relative_to(data.root)
+    return (table.parent, data.root) if beside else (data.root,)
 
 
 def _roles(table: Path, told: Mapping[Role, str]) -> dict[str, str]:
@@ -125,6 +135,11 @@ def _file(row: Row, roles: Mapping[str, str]) -> str:
     return _cell(row, roles, "image").replace("\\", "/").removeprefix("./").strip("/")
 
 
+def _find(name: str, folders: Sequence[Path]) -> Path:
+    """The file of a mask; of one that is not there, where it should be."""
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[-1] / name)
+
+
 def _entry(row: Row, roles: Mapping[str, str], ids: Mapping[str, str], folders: Sequence[Path]) -> Entry:
     file = _file(row, roles)
     if not file:
@@ -137,6 +152,7 @@ def _entry(row: Row, roles: Mapping[str, str], ids: Mapping[str, str], folders: 
         sex=sex_of(_cell(row, roles, "sex")),
         view=_VIEWS.get(view, view) or None,
         age_years=age_of(_cell(row, roles, "age")),
+        lungs=[_find(name.strip(), folders) for name in _cell(row, roles, "lungs").split("|") if name.strip()] or None,
     )
     label, code, fault = None, _cell(row, roles, "rle"), ""
     if "label" in roles:
@@ -147,8 +163,8 @@ def _entry(row: Row, roles: Mapping[str, str], ids: Mapping[str, str], folders: 
         label, code = NEGATIVE_LABEL, ""
     name, mask = _cell(row, roles, "mask"), None
     if name and not fault:
-        mask = next((folder / name for folder in folders if (folder / name).is_file()), None)
-        fault = "" if mask else "its mask file is not there (looked for beside the table and in data.root)"
+        mask = _find(name, folders)
+        fault = "" if mask.is_file() else f"its mask file is not there ({_WHERE})"
     if label is None and not fault and not code and mask is None and {"rle", "mask"} & roles.keys():
         label = BLANK
     return Entry(row.line, file, known, label, code, mask, fault)
