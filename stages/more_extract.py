@@ -1,12 +1,17 @@
 """Stage more_extract: images, masks and tables of one set of data.more."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
-from pneumoseg.config import Params
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.stage import run_stage
+
+if TYPE_CHECKING:
+    from pneumoseg.config import Params
 
 
 def work(name: str, params: Params) -> None:

@@ -55,18 +55,22 @@ def copies_needed(positives: int, negatives: int, share: float | None) -> int:
 
 
 def _round_robin(weights: dict[str, float], count: int, numbers: np.random.Generator) -> list[str]:
-    """Names in turn, each as often as its weight says (to within one) up to any point; with equal weights a cycle."""
-    if count == 0:
-        return []
+    """Names in turn, each as often as its weight says (to within one) up to any point; with equal weights a cycle.
+
+    Source: R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980): of the names that are behind
+    enough, the one that must come soonest.
+    """
     names = [sorted(weights)[index] for index in numbers.permutation(len(weights))]
     total = math.fsum(weights.values())
     shares = np.array([weights[name] / total for name in names])
-    credit = np.zeros(len(names))
+    slack = 1 / (2 * max(len(names) - 1, 1))
+    behind = np.zeros(len(names))
     sequence = []
     for _ in range(count):
-        credit += shares
-        chosen = int(credit.round(9).argmax())
-        credit[chosen] -= 1
+        behind += shares
+        due = np.where(behind.round(9) >= round(slack, 9), (1 - slack - behind) / shares, np.inf)
+        chosen = int(due.round(9).argmin())
+        behind[chosen] -= 1
         sequence.append(names[chosen])
     return sequence
 
