@@ -17,7 +17,7 @@ from pneumoseg.explore.joined import phantom_mark, read_cases
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import write_png
 from pneumoseg.shared.layout import Layout
-from pneumoseg.shared.tables import ANNOTATIONS, METADATA, write_table
+from pneumoseg.shared.tables import ANNOTATIONS, METADATA, read_table, write_table
 
 PARAMS = ExploreParams(
     age_band_years=10, max_age_years=110, confidence=0.95, area_bins=8, heat_map_bins=8, figure_dpi=50
@@ -110,6 +110,22 @@ def test_summary_golden(explored):
     # Masks of 4, 7, 10 and 13 rows by 6 of 24 columns.
     assert summary["mask_area"]["px"]["median"] == (7 * 6 + 10 * 6) / 2
     assert summary["heat_map"] == {"viewer_left_share": 1.0, "upper_half_share": 1.0, "largest_coverage": 1.0}
+
+
+def test_images_that_are_not_annotated_are_told_by_their_reason(dataset):
+    layout = dataset()
+    table = read_table(layout.annotations, ANNOTATIONS)
+    for row, status in ((1, "uncertain"), (2, "blank"), (4, "lateral"), (5, "lateral")):
+        table.loc[row, ["annotated", "pneumothorax", "status"]] = (0, pd.NA, status)
+    write_table(layout.annotations, table, ANNOTATIONS)
+    out = run(layout)
+    summary = json.loads((out / "summary.json").read_text())
+    reasons = ("no_pneumothorax", "not_annotated", "label_uncertain", "label_blank", "from_the_side")
+    assert [summary[name] for name in reasons] == [3, 1, 1, 1, 2]
+    assert summary["prevalence"] == pytest.approx(4 / 7, abs=1e-6)
+    counts = pd.read_csv(out / "counts.csv").set_index(["variable", "value"])
+    assert counts.loc[("label", "from the side"), ["images", "from_the_side"]].tolist() == [2, 2]
+    assert counts.loc[("sex", "F"), "from_the_side"] == 1
 
 
 def test_heat_map_is_the_mean_of_the_masks(dataset):

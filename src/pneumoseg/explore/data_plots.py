@@ -18,7 +18,7 @@ from pneumoseg.explore.statistics import CODING, Correlation
 
 MISSING = "not recorded in this data set"
 
-_LABEL_COLOURS = dict(zip(LABELS.values(), (ORANGE, SKY, PALE, GREY), strict=True))
+_LABEL_COLOURS = dict(zip(LABELS.values(), (ORANGE, SKY, PALE, GREY, OLIVE, BLUE, INK), strict=True))
 _SEX_NAMES = {"all": "all", "M": "male", "F": "female", "O": "other"}
 _SEX_STYLES = {"all": (INK, "D"), "M": (BLUE, "s"), "F": (ORANGE, "o"), "O": (OLIVE, "^")}
 
@@ -75,6 +75,8 @@ def _stacked_bars(axes: Axes, table: pd.DataFrame, total: int, look: Look) -> No
     places = np.arange(len(table))
     left = np.zeros(len(table))
     for text, colour in _LABEL_COLOURS.items():
+        if text.replace(" ", "_") not in table:
+            continue
         widths = table[text.replace(" ", "_")].to_numpy(float)
         axes.barh(places, widths, left=left, color=colour, height=0.72, label=text)
         left += widths

@@ -18,7 +18,7 @@ from pneumoseg.explore.data_plots import (
     draw_incidence,
     draw_masks,
 )
-from pneumoseg.explore.joined import LABELS, NOT_RECORDED, phantom_mark, read_cases
+from pneumoseg.explore.joined import NOT_RECORDED, labels_shown, phantom_mark, read_cases
 from pneumoseg.explore.statistics import (
     CODING,
     Correlation,
@@ -111,9 +111,10 @@ def summarise(cases: pd.DataFrame, shares: NDArray[np.float64] | None, correlati
     return {
         "images": len(cases),
         "phantom_images": int(cases["phantom"].fillna(0).sum()),
-        **{text.replace(" ", "_"): int((cases["label"] == text).sum()) for text in LABELS.values()},
+        **{text.replace(" ", "_"): int((cases["label"] == text).sum()) for text in labels_shown(cases)},
         "prevalence": len(positives) / len(annotated) if len(annotated) else None,
-        "patients": int(cases["patient_id"].replace("", None).nunique()),
+        # As the files name them: who counts as a patient is the stage split's to say.
+        "patient_ids": int(cases["patient_id"].replace("", None).nunique()),
         "images_without_patient": int((cases["patient_id"] == "").sum()),
         "annotated_without_sex": int((annotated["sex"] == NOT_RECORDED).sum()),
         "annotated_without_view": int((annotated["view_position"] == NOT_RECORDED).sum()),

@@ -16,7 +16,12 @@ LABELS = {
     "negative": "no pneumothorax",
     "unannotated": "not annotated",
     "rejected": "annotation rejected",
+    "uncertain": "label uncertain",
+    "blank": "label blank",
+    "lateral": "from the side",
 }
+#: Of these, the first that are told where there is no image of them, too.
+_ALWAYS = 4
 
 _ANNOTATIONS: Columns = {**ANNOTATIONS, "status": "text"}
 
@@ -52,6 +57,12 @@ def read_cases(layout: Layout, max_age_years: int) -> pd.DataFrame:
     cases["age_implausible"] = implausible.astype(bool)
     cases.loc[cases["age_implausible"], "age_years"] = float("nan")
     return cases
+
+
+def labels_shown(cases: pd.DataFrame) -> list[str]:
+    """The values of LABELS that figures speak of: the usual ones, and those of which there is an image."""
+    there = set(cases["label"])
+    return [text for place, text in enumerate(LABELS.values()) if place < _ALWAYS or text in there]
 
 
 def phantom_mark(cases: pd.DataFrame) -> str:

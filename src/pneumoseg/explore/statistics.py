@@ -6,7 +6,7 @@ have many.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pneumoseg.explore.joined import LABELS, NOT_RECORDED
+from pneumoseg.explore.joined import NOT_RECORDED, labels_shown
 
 #: Coding of the correlation matrix; every other value, and an empty one, is left out of the pairs it belongs to.
 CODING = {
@@ -55,20 +55,23 @@ def count_images(cases: pd.DataFrame, confidence: float) -> pd.DataFrame:
         Columns variable, value, images, then one for each label, and share of pneumothorax among annotated images with
         its interval. Values by falling count, then name; "not recorded" last.
     """
-    rows = [_count_row("all", "all", cases, confidence)]
-    rows += [_count_row("label", text, cases[cases["label"] == text], confidence) for text in LABELS.values()]
+    labels = labels_shown(cases)
+    rows = [_count_row("all", "all", cases, labels, confidence)]
+    rows += [_count_row("label", text, cases[cases["label"] == text], labels, confidence) for text in labels]
     for name in ("sex", "view_position"):
         groups = [(str(value), group) for value, group in cases.groupby(name)]
         groups.sort(key=lambda item: (item[0] == NOT_RECORDED, -len(item[1]), item[0]))
-        rows += [_count_row(name, value, group, confidence) for value, group in groups]
-    columns = ["variable", "value", "images", *(text.replace(" ", "_") for text in LABELS.values()), *_SHARE]
+        rows += [_count_row(name, value, group, labels, confidence) for value, group in groups]
+    columns = ["variable", "value", "images", *(text.replace(" ", "_") for text in labels), *_SHARE]
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def _count_row(variable: str, value: str, group: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    labels = {text.replace(" ", "_"): int((group["label"] == text).sum()) for text in LABELS.values()}
+def _count_row(
+    variable: str, value: str, group: pd.DataFrame, labels: Sequence[str], confidence: float
+) -> dict[str, Any]:
+    counts = {text.replace(" ", "_"): int((group["label"] == text).sum()) for text in labels}
     share = _share(group, confidence) if variable != "label" else {}
-    return {"variable": variable, "value": value, "images": len(group), **labels, **share}
+    return {"variable": variable, "value": value, "images": len(group), **counts, **share}
 
 
 def _share(group: pd.DataFrame, confidence: float) -> dict[str, float]:
