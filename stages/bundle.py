@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def work(params: Params) -> None:
-    """Write data/bundle/."""
+    """Write data/bundle/ of models, rule and test figures."""
     from pneumoseg.shared.layout import Layout
+    from pneumoseg.track import record_bundle
     from pneumoseg.use.bundling import make_bundle
 
     make_bundle(Layout(), params)
+    record_bundle(Layout(), params)
 
 
 def main() -> int:

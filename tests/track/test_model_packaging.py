@@ -1,32 +1,47 @@
-"""The logged model, loaded in a fresh process as anyone else would."""
+"""The logged model: loaded in a fresh process and served as anyone else would, registered, promoted, and read by."""
 
+from __future__ import annotations
+
+import base64
+import contextlib
 import importlib.metadata
 import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
-import numpy as np
 import pytest
 
-from pneumoseg.networks.family import Answer
 from pneumoseg.shared.layout import Layout
-from pneumoseg.track import record_test
-from pneumoseg.track.model_packaging import DISTRIBUTIONS, requirements, signature
+from pneumoseg.track import record_bundle
+from pneumoseg.track.model_packaging import DISTRIBUTIONS, logged_bundles, requirements, signature
 from pneumoseg.track.store import open_store
+from pneumoseg.use.answers import Reading
+from pneumoseg.use.bundle import Bundle
+from pneumoseg.use.reader import Reader
+from tests.conftest import MakeOnce
 from tests.track.tracking_files import REPO, edit_params, make_project, make_repository
+from tests.use.conftest import write_bundle
+from tests.use.test_answer_rows import DICOM, PNG
 
 LOAD = """
-import ast, json, sys, numpy as np, mlflow
+import ast, json, sys, mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
-images = np.load("images.npy")
-maps = model.predict(images)
-np.save("maps.npy", maps)
-import pneumoseg.predict.predictor
+content = open("radiograph.dcm", "rb").read()
+(answer,) = model.predict(pandas.DataFrame({"image": [content]})).to_dict("records")
+answer["mask_png"] = answer["mask_png"].hex()
+import pneumoseg.use.reader
 ours = [module.__file__ for name, module in sys.modules.items() if name.startswith("pneumoseg")]
 imports = {"mlflow"}
 for path in ours:
@@ -34,11 +49,7 @@ for path in ours:
         nodes = list(ast.walk(ast.parse(file.read())))
     imports |= {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imports |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-print(json.dumps({"code": pneumoseg.predict.predictor.__file__, "modules": sorted(imports)}))
-try:
-    model.predict(images.astype(np.float64))
-except mlflow.exceptions.MlflowException as error:
-    print(json.dumps(str(error)))
+print(json.dumps({"code": pneumoseg.use.reader.__file__, "modules": sorted(imports), "answer": answer}))
 """
 
 
@@ -68,84 +79,132 @@ def test_requirements_are_exact_versions_without_a_build() -> None:
     assert all(re.fullmatch(r"[\w.-]+==\d[\w.]*", line) for line in requirements())
 
 
-@pytest.mark.parametrize(("maps", "shape"), [(True, [-1, -1, -1]), (False, [-1])])
-def test_the_signature_leaves_number_and_size_of_images_open(maps: bool, shape: list[int]) -> None:
-    found = signature(maps=maps).to_dict()
-    assert json.loads(found["inputs"])[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, -1]}
-    assert json.loads(found["outputs"])[0]["tensor-spec"] == {"dtype": "float32", "shape": shape}
+def test_the_signature_takes_bytes_and_an_id_that_need_not_be() -> None:
+    given = json.loads(signature().to_dict()["inputs"])
+    assert [(item["name"], item["type"], item["required"]) for item in given] == [
+        ("image", "binary", True), ("image_id", "string", False),
+    ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:(?s).*Any type hint:UserWarning")  # of MLflow's own types
-@pytest.mark.parametrize("gives_map", [True, False])
-def test_the_served_model_answers_with_maps_or_probabilities_in_batches(gives_map: bool) -> None:
-    from pneumoseg.track import served_model
+@pytest.fixture(scope="module")
+def logged(make_once: MakeOnce) -> Path:
+    """A repository whose row has a model with the code of this one; only to read."""
 
-    class Sees:
-        """Every pixel of a map, and the image, as probable as the image is bright."""
+    def make(root: Path) -> None:
+        root.mkdir()
+        make_repository(root)
+        make_project(root)
+        params = edit_params(root, tracking={"log_model": True})
+        shutil.rmtree(root / "src")
+        shutil.copytree(REPO / "src/pneumoseg", root / "src/pneumoseg", ignore=shutil.ignore_patterns("__pycache__"))
+        write_bundle(root / "data/bundle")
+        record_bundle(Layout(root), params)
+        record_bundle(Layout(root), params)  # the same again: no second model
+        (root / "radiograph.dcm").write_bytes(DICOM)
 
-        def __init__(self) -> None:
-            self.gives_map, self.batches = gives_map, []  # type: ignore[var-annotated]
+    return make_once("logged model", make)
 
-        def __call__(self, images: list[np.ndarray]) -> list[Answer]:
-            self.batches.append(len(images))
-            shares = [float(image.mean()) / 255 for image in images]
-            return [Answer(share, np.full((4, 6), share, np.float32) if gives_map else None) for share in shares]
 
-    model = served_model.PneumothoraxModel()
-    model._predictor = Sees()
-    images = np.stack([np.full((4, 6), level, np.uint8) for level in range(0, 250, 25)])
-    answers = model.predict(None, images)
-    expected = np.arange(10, dtype=np.float32) * 25 / 255
-    assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers, images / np.float32(255) if gives_map else expected, rtol=1e-6)
-    assert model._predictor.batches == [8, 2]
-    assert model.predict(None, images[:0]).shape == ((0, 4, 6) if gives_map else (0,))
+def model_uri(root: Path) -> tuple[str, str]:
+    from pneumoseg.config import load_params
+
+    store = open_store(root, load_params(root / "params.yaml").tracking)
+    (row,) = store.search("tags.config_key LIKE '%'")
+    (model,) = logged_bundles(store, row)
+    assert store.client.get_logged_model(model).name == row.info.run_name
+    assert row.data.metrics["dice_all"] == 0.8125  # a row that a bundle makes gets its evaluation too
+    return store.uri, f"models:/{model}"
+
+
+def wanted(root: Path) -> Reading:
+    answer = Reader(Bundle.read(root / "data/bundle"), "cpu").read(DICOM)
+    assert isinstance(answer, Reading)
+    return answer
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @pytest.mark.long
-def test_a_fresh_process_loads_and_predicts(tmp_path: Path) -> None:
-    import torch
-
-    from pneumoseg.networks.building import build_network
-    from pneumoseg.networks.storage import save_model
-    from pneumoseg.predict.predictor import Predictor
-
-    make_repository(tmp_path)
-    make_project(tmp_path)
-    params = edit_params(tmp_path, tracking={"log_model": True})
-    shutil.rmtree(tmp_path / "src")
-    shutil.copytree(REPO / "src/pneumoseg", tmp_path / "src/pneumoseg", ignore=shutil.ignore_patterns("__pycache__"))
-    torch.manual_seed(0)
-    folder = tmp_path / "data/models/fold0"
-    save_model(folder, build_network(params.model), params.model, 64)
-    record_test(Layout(tmp_path), params)
-    record_test(Layout(tmp_path), params)  # the same weights again: no second model
-
-    store = open_store(tmp_path, params.tracking)
-    (row,) = store.search("tags.config_key LIKE '%'")
-    models = store.client.search_logged_models([store.experiment_id])
-    assert len(models) == 1
-    assert models[0].source_run_id == row.info.run_id
-    assert row.info.status == "FINISHED"
+def test_a_fresh_process_loads_it_with_the_code_that_was_logged_and_what_it_says_it_requires(
+    logged: Path, tmp_path: Path
+) -> None:
     assert "MLFLOW_TRACKING_URI" not in os.environ
-
-    images = np.random.default_rng(0).integers(0, 256, (3, 96, 80), np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-c", LOAD, store.uri, f"models:/{models[0].model_id}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    shutil.copy(logged / "radiograph.dcm", tmp_path)
+    command = [sys.executable, "-c", LOAD, *model_uri(logged)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told, refusal = (json.loads(line) for line in done.stdout.splitlines()[-2:])
-    maps = np.load(tmp_path / "maps.npy")
-    assert maps.dtype == np.float32
-    expected = np.stack([answer.map for answer in Predictor.load([folder])(list(images))])
-    np.testing.assert_allclose(maps, expected, atol=1e-5)
-    assert "/artifacts/code/pneumoseg/" in told["code"]  # the code that was logged, not the one installed here
-    assert "uint8" in refusal
+    told = json.loads(done.stdout.splitlines()[-1])
+    answer = wanted(logged)
+    assert {key: told["answer"][key] for key in answer.to_json()} == answer.to_json()
+    assert "/artifacts/code/pneumoseg/" in told["code"]  # not the one installed here
     owners = importlib.metadata.packages_distributions()
     used = {canonical(name) for module in told["modules"] for name in owners.get(module, [])}
-    assert {"torch", "segmentation-models-pytorch", "safetensors"} <= used
+    assert {"torch", "segmentation-models-pytorch", "safetensors", "pydicom"} <= used
     assert used - closure(DISTRIBUTIONS) == {"pneumoseg"}
-    model = (tmp_path / "mlartifacts").glob("models/*/artifacts/MLmodel")
-    assert "mask_threshold: 0.375" in next(model).read_text()
+
+
+@contextlib.contextmanager
+def served(uri: str, model: str, log: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port), "-h", "127.0.0.1"]
+    command += ["--env-manager", "local"]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            command, env=environment() | {"MLFLOW_TRACKING_URI": uri}, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        for _ in range(600):
+            assert server.poll() is None, log.read_text()
+            try:
+                urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+def post(port: int, content: bytes, kind: str) -> tuple[int, bytes]:
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", "/invocations", content, {"Content-Type": kind})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def ask(port: int, content: dict[str, Any]) -> list[dict[str, Any]]:
+    status, told = post(port, json.dumps(content).encode(), "application/json")
+    assert status == 200, told
+    return list(json.loads(told)["predictions"])
+
+
+@pytest.mark.long
+def test_a_server_gives_the_readers_answer_in_every_form_of_request_and_refuses_a_bad_row_alone(
+    logged: Path, tmp_path: Path
+) -> None:
+    dicom, png, junk = (base64.b64encode(content).decode() for content in (DICOM, PNG, b"no radiograph at all"))
+    rows = [{"image": dicom, "image_id": ""}, {"image": junk, "image_id": ""}, {"image": png, "image_id": "mine"}]
+    data = [list(row.values()) for row in rows]
+    answer = wanted(logged)
+    with served(*model_uri(logged), tmp_path / "log") as port:
+        forms = [
+            {"dataframe_split": {"columns": ["image", "image_id"], "data": data}},
+            {"dataframe_records": rows},
+            {"inputs": rows},
+            {"inputs": {name: [row[name] for row in rows] for name in rows[0]}},
+        ]
+        answers = [ask(port, form) for form in forms]
+        assert len(ask(port, {"dataframe_records": [{"image": png}]})) == 1
+        assert post(port, DICOM, "application/dicom")[0] == 415
+    for given in answers:
+        assert given == answers[0]
+    first, second, third = answers[0]
+    assert {key: first[key] for key in answer.to_json()} == json.loads(json.dumps(answer.to_json()))
+    assert base64.decodebytes(first["mask_png"].encode()).startswith(b"\x89PNG")
+    assert (second["accepted"], second["kind"], second["probability"]) == (False, "not_dicom", None)
+    assert (third["accepted"], third["image_id"], third["rle"]) == (True, "mine", first["rle"])

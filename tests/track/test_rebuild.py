@@ -16,13 +16,14 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.track import fold_run, record_report, record_test
 from pneumoseg.track.configuration import Configuration
+from pneumoseg.track.model_packaging import logged_bundles
 from pneumoseg.track.provenance import locked_params
 from pneumoseg.track.rebuild import Outcome, read_curves, rebuild
 from pneumoseg.track.rows import open_row
 from pneumoseg.track.store import open_store
 from tests.conftest import MakeOnce
 from tests.track.repositories import shell
-from tests.track.tracking_files import _database, edit_params, make_project, train_key_of
+from tests.track.tracking_files import REPO, _database, edit_params, make_project, train_key_of
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +98,20 @@ def test_a_deleted_database_comes_back_from_files(repo: Path) -> None:
     assert (row.info.status, fold.info.status) == ("FINISHED", "FINISHED")
     assert track(repo) == Outcome("workspace")
     assert len(top_rows(repo)) == len(fold_runs(repo)) == 1
+
+
+@pytest.mark.slow
+def test_the_model_comes_back_from_the_bundle_of_dvcs_cache(repo: Path) -> None:
+    served = Path("src/pneumoseg/track/served_model.py")
+    (repo / served).parent.mkdir()
+    shutil.copy(REPO / served, repo / served)
+    params = edit_params(repo, tracking={"log_model": True})
+    shutil.rmtree(repo / "data/bundle")
+    assert track(repo).done == ["fold 0", "test metrics", "report", "model"]
+    (row,) = top_rows(repo)
+    assert row.data.tags["recorded.model"] == "x"
+    assert len(logged_bundles(open_store(repo, params.tracking), row)) == 1
+    assert track(repo) == Outcome("workspace")
 
 
 @pytest.mark.slow

@@ -70,6 +70,11 @@ stages:
     deps: [stages/make.py, metrics/test.json]
     params: [report]
     outs: [data/report]
+  bundle:
+    cmd: python stages/make.py bundle
+    deps: [stages/make.py, data/models, metrics/test.json]
+    params: [bundle]
+    outs: [data/bundle]
 """
 
 # What the stages would leave; "weights" depend on the parameters, so that another configuration is another output.
@@ -112,10 +117,18 @@ if stage == "evaluate":
     write("data/submission.csv", "ImageId,EncodedPixels\\n")
 if stage == "report":
     write("data/report/index.html", "<p>phantom data</p>")
+if stage == "bundle":
+    write("data/bundle/bundle.json", json.dumps(BUNDLE))
 """
 
 
 RULE = DecisionRule("single", 0.375)
+#: A bundle that can be read, though it holds no network.
+BUNDLE = {
+    **dict.fromkeys(("id", "architecture", "encoder", "intended_use", "data", "code"), "x"),
+    **{"format": 1, "phantom": True, "groups": [], "view_positions": ["PA"], "files": {}},
+    **{"extract": {}, "predict": {}, "rule": RULE.to_json()},
+}
 CASES = "".join(
     f"{','.join(row)}\n" for row in (TEST_CASES, *([f"b{index}", "q", "1", "1", *["1"] * 22] for index in range(16)))
 )
@@ -156,7 +169,7 @@ def _project(outputs: bool) -> tuple[dict[Path, bytes], Params]:
         shutil.copy(REPO / "params.yaml", root / "params.yaml")
         params = edit_params(root, split={"folds": 4, "train_folds": [0]}, tracking={"uri": None, "log_model": False})
         code = {name: f"# {name}\n" for name in ("stage.py", "__init__.py", "networks/__init__.py", "networks/unet.py")}
-        made = f"TEST = {figures(0.8125)!r}\nRULE = {RULE.to_json()!r}\nCASES = {CASES!r}\n{MAKE}"
+        made = f"TEST = {figures(0.8125)!r}\nRULE = {RULE.to_json()!r}\nCASES = {CASES!r}\nBUNDLE = {BUNDLE!r}\n{MAKE}"
         texts = {"dvc.yaml": DVC_YAML, "stages/make.py": made}
         for name, text in (texts | {f"src/pneumoseg/{name}": text for name, text in code.items()}).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)

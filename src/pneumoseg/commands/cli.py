@@ -18,7 +18,7 @@ from pneumoseg.shared.passwords import guard_output
 
 #: Modules beside this one, each with ``register(subparsers)`` and ``run(args) -> int``. Registering must be quick: what
 #: takes seconds to import (MLflow, DVC, torch) is imported in ``run``.
-COMMANDS = ("compare", "export", "page", "params", "predict", "recipe", "score", "track", "ui")
+COMMANDS = ("compare", "export", "page", "params", "predict", "promote", "recipe", "register", "score", "track", "ui")
 
 
 def _module(command: str) -> ModuleType:

@@ -35,21 +35,23 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--json", action="store_true", help="all numbers as one JSON object instead of a table")
     parser.add_argument(
         "--replicates",
-        type=_replicates,
+        type=number_of_replicates,
         default=10_000,
         metavar="N",
         help="resamples of the patients, and permutations (default: 10000)",
     )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of both (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="of both (default: 0)")
 
 
-def _replicates(text: str) -> int:
+def number_of_replicates(text: str) -> int:
+    """The value of --replicates."""
     if not text.isdecimal() or not 100 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 100 to 1000000")
     return int(text)
 
 
-def _seed(text: str) -> int:
+def seed_number(text: str) -> int:
+    """The value of --seed."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 0 to {2**32 - 1}")
     return int(text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
+
+from pneumoseg.commands.predict import MODEL, bundle_folder
 
 
 def register(subparsers: Any) -> None:
@@ -16,7 +17,7 @@ def register(subparsers: Any) -> None:
         description="A page on 127.0.0.1 that answers radiographs dropped into it. Files stay in memory; nothing is "
         "written, and nothing leaves this machine. Research use only, not a medical device.",
     )
-    parser.add_argument("--model", type=Path, default=Path("data/bundle"), help="folder of a bundle (data/bundle)")
+    parser.add_argument("--model", default="data/bundle", help=MODEL)
     parser.add_argument("--port", type=int, default=5050, help="port on 127.0.0.1 (default 5050)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run)
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from pneumoseg.use.reader import load
 
     check_free(args.port)
-    app = make_app(load(args.model, args.device))
+    app = make_app(load(bundle_folder(args.model), args.device))
     sys.stdout.write(f"http://{HOST}:{args.port}/ (Ctrl-C ends it)\n")
     sys.stdout.flush()
     uvicorn.run(app, host=HOST, port=args.port, log_level="warning", server_header=False)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
-EXIT_USAGE = 2
+MODEL = "folder of a bundle, an MLflow run (id, runs:/id) or models:/pneumoseg@champion (default: data/bundle)"
+#: Names that only MLflow knows.
+TRACKED = re.compile(r"models:/.+|runs:/.+|[0-9a-f]{32}")
 
 
 def register(subparsers: Any) -> None:
@@ -23,7 +26,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--model",
         default="data/bundle",
-        help="folder of a bundle (default: data/bundle)",
+        help=MODEL,
     )
     parser.add_argument(
         "--write",
@@ -51,13 +54,31 @@ def run(args: argparse.Namespace) -> int:
         args.usage(f"--write {unknown[0]}: not one of {', '.join(RESULTS)}")
     if args.workers < 0:
         args.usage(f"--workers {args.workers}: at least 0")
-    bundle = Bundle.read(Path(args.model))
+    bundle = Bundle.read(bundle_folder(args.model))
     if args.self_test:
         return _self_test(bundle, args.device)
     if not args.inputs or args.out is None:
         args.usage("give INPUT, and OUT with -o")
     job = Job(args.out, results, args.csv, args.workers, args.overwrite)
     return read_files(find_inputs(args.inputs), bundle, args.device, job)
+
+
+def bundle_folder(model: str) -> Path:
+    """The folder that ``--model`` means; MLflow, which takes seconds to import, only where it is asked.
+
+    Raises:
+        DataError: MLflow has no such model.
+        TrackingError: the store cannot be used.
+    """
+    if Path(model).exists() or not TRACKED.fullmatch(model):
+        return Path(model)
+    from pneumoseg.config import load_params
+    from pneumoseg.config.tracking import TrackingParams
+    from pneumoseg.track.registered import tracked_bundle
+
+    params = Path("params.yaml")
+    tracking = load_params(params).tracking if params.is_file() else TrackingParams()
+    return tracked_bundle(Path.cwd(), tracking, model)
 
 
 def _self_test(bundle: Any, device: str) -> int:

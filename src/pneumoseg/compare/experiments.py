@@ -112,7 +112,7 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
         )
     try:
         test = TestResult.read(folder / "metrics/test.json")
-        cases = _read_cases(folder / "metrics/test_cases.csv", test)
+        cases = read_cases(folder / "metrics/test_cases.csv", test)
         thresholds = read_object(folder / "metrics/thresholds.json")
         settings, stages, doubts, unknowns = _read_settings(snapshot, folder)
         folds = read_table(folder / _FOLDS, FOLDS) if (folder / _FOLDS).is_file() else None
@@ -127,7 +127,7 @@ def read_experiment(root: Path, name: str, folder: Path) -> Experiment:
     )
 
 
-def _read_cases(path: Path, test: TestResult) -> pd.DataFrame:
+def read_cases(path: Path, test: TestResult) -> pd.DataFrame:
     """Read the test images and see that they are those of test.json, and their Dice that of their pixels."""
     held = read_table(path, _CASES).columns
     frame = read_table(path, {name: kind for name, kind in TEST_CASES.items() if name in held})

@@ -17,6 +17,8 @@ from pneumoseg.track.fold_run import FoldRun
 
 # Read when MLflow is imported: without it, MLflow reports to its makers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A bar for each file that is copied from one folder of this machine to another.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @contextmanager
@@ -48,25 +50,29 @@ def fold_run(layout: Layout, params: Params, fold: int, train_key: str) -> Itera
 
 
 def record_test(layout: Layout, params: Params) -> None:
-    """Put test metrics, thresholds, plots and the model on this configuration's row; failures are warnings.
+    """Put test metrics, thresholds and plots on this configuration's row; failures are warnings.
 
     Args:
-        layout: of the main set, with metrics/test.json, metrics/thresholds.json and data/models/ as outputs.
+        layout: of the main set, with metrics/test.json, metrics/thresholds.json and data/models/.
         params: the whole configuration.
     """
     if params.tracking.enabled:
         from pneumoseg.track.evidence import record_here
 
-        record_here(layout, params, report=False)
+        record_here(layout, params)
 
 
 def record_report(layout: Layout, params: Params) -> None:
-    """Put the folder data/report on this configuration's row; failures are warnings.
-
-    Where the row is new (only code or parameters of the report changed, the rest came from DVC's cache), it gets
-    everything that record_test gives.
-    """
+    """Put data/report and the figures of external sets on this configuration's row; failures are warnings."""
     if params.tracking.enabled:
-        from pneumoseg.track.evidence import record_here
+        from pneumoseg.track.evidence import record_external, record_here, record_pages
 
-        record_here(layout, params, report=True)
+        record_here(layout, params, record_external, record_pages)
+
+
+def record_bundle(layout: Layout, params: Params) -> None:
+    """Put data/bundle on this configuration's row, as its model; failures are warnings."""
+    if params.tracking.enabled and params.tracking.log_model:
+        from pneumoseg.track.evidence import record_here, record_model
+
+        record_here(layout, params, record_model)

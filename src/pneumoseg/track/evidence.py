@@ -1,11 +1,10 @@
-"""What evaluation and report add to a configuration's row: test metrics, plots, tables, pages, the model."""
+"""What evaluation and report add to a configuration's row: test metrics, plots, tables, pages, the model in use."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Run
 
@@ -20,38 +19,39 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.passwords import masked
 from pneumoseg.track.configuration import DESCRIPTION, Configuration
 from pneumoseg.track.metric_names import headline
-from pneumoseg.track.model_packaging import holds_model, log_model
+from pneumoseg.track.model_packaging import log_model, logged_bundles
 from pneumoseg.track.rows import log_training, open_row
 from pneumoseg.track.store import FAILURES, HINT, Store, first_line, open_store
+from pneumoseg.use.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
 
 
-def record_here(layout: Layout, params: Params, *, report: bool) -> None:
-    """Record what lies here; a store that fails costs a warning, the files are the truth."""
+def record_here(layout: Layout, params: Params, *parts: Callable[[Store, Configuration, str], object]) -> None:
+    """Record the evaluation that lies here and then ``parts``; a store that fails costs a warning, files are the truth.
+
+    The evaluation too: the row is new where only what comes after it has changed, and the rest came from DVC's cache.
+    """
     try:
         store = open_store(layout.root, params.tracking)
         configuration = Configuration.here(layout.root, params)
         row = open_row(store, configuration)
-        record_evaluation(store, configuration, row, with_model=params.tracking.log_model)
-        if report:
-            record_external(store, configuration, row)
-            record_pages(store, configuration, row)
+        for record in (record_evaluation, *parts):
+            record(store, configuration, row)
         store.client.set_terminated(row, "FINISHED")
     except (PneumosegError, *FAILURES) as error:
         logger.warning("MLflow: %s; %s", first_line(error), HINT)
 
 
-def record_evaluation(store: Store, configuration: Configuration, row: str, *, with_model: bool) -> bool:
-    """Put test metrics, thresholds, tables, plots and the model on a row; False where it has these very ones already.
+def record_evaluation(store: Store, configuration: Configuration, row: str) -> bool:
+    """Put test metrics, thresholds, tables and plots on a row; False where it has these very ones already.
 
     Args:
         store: the store.
         configuration: whose ``root`` holds the files.
         row: run id of its top-level run.
-        with_model: log the model too, from data/models/.
 
     Raises:
         DataError: metrics/test.json or the run.json of a trained fold is missing or not readable.
@@ -67,14 +67,23 @@ def record_evaluation(store: Store, configuration: Configuration, row: str, *, w
         notes = "\n".join(f"{note.code}: {note.text}" for note in judged.test.notes)
         told = configuration.description("\n\n".join(judge(judged).sentences))
         store.log(row, metrics=headline(judged.test), tags={**changed, "notes": notes or "none", DESCRIPTION: told})
-    if with_model:
-        weights = [path for fold in folds for path in _files(_model(layout, fold))]
-        model = {"recorded.model": digest_files(weights, layout.root)}
-        run = store.client.get_run(row)
-        there = model.items() <= run.data.tags.items() and holds_model(store, run)
-        if not there and log_model(store, row, configuration, _decision(layout)):
-            store.log(row, tags=model)
     return bool(changed)
+
+
+def record_model(store: Store, configuration: Configuration, row: str) -> bool:
+    """Put data/bundle/ on a row as its model; False where it is there already, or cannot be.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    bundle = Bundle.read(configuration.layout.bundle)
+    tag, run = {"recorded.model": bundle.about.id}, store.client.get_run(row)
+    if tag.items() <= run.data.tags.items() and logged_bundles(store, run):
+        return False
+    logged = log_model(store, row, configuration, bundle)
+    if logged:
+        store.log(row, tags=tag)
+    return logged
 
 
 def record_external(store: Store, configuration: Configuration, row: str) -> bool:
@@ -155,9 +164,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _model(layout: Layout, fold: int) -> Path:
     return layout.models / f"fold{fold}"
-
-
-def _decision(layout: Layout) -> dict[str, Any]:
-    """The decision rule, kept with the model: its maps are probabilities, not masks; and what else predicted along."""
-    found = {"decision": layout.thresholds, "ensemble": layout.members}
-    return {name: read_json(path) for name, path in found.items() if path.is_file()}

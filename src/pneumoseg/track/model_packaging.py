@@ -1,7 +1,6 @@
-"""The trained networks as one MLflow model: weights from safetensors, code copied along, requirements given.
+"""A bundle as an MLflow model: the same reader as everywhere, its code copied along, requirements given.
 
-Nothing is inferred: MLflow would load and run the model to find its requirements, which doubles the time (tried), and
-an example would fix the size of the batch.
+Nothing is inferred: MLflow would load and run the model to find its requirements, which doubles the time (tried).
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow.entities import Run
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array, Map
 
-from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.store import Store
+from pneumoseg.use.answer_rows import COLUMNS, IMAGE, IMAGE_ID, Kind
+from pneumoseg.use.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
-#: What inference imports; the test of a loaded model checks that nothing else is needed.
+#: What the reader imports; the test of a loaded model checks that nothing else is needed.
 DISTRIBUTIONS = (
     "torch",
     "segmentation-models-pytorch",
@@ -38,42 +37,44 @@ DISTRIBUTIONS = (
     "pydantic",
     "ruamel.yaml",
     "safetensors",
+    "pydicom",
+    "python-gdcm",
+    "pillow",
     "mlflow",
 )
-
-
+#: Where the bundle lies within a logged model.
+BUNDLE = "artifacts/bundle"
 #: Loggers that would warn of what is meant so: no example, and no pip in an environment that uv made.
 QUIET = ("mlflow.models.model", "mlflow.pyfunc", "mlflow.utils.environment")
 
 
-def signature(*, maps: bool) -> ModelSignature:
-    """What goes in and what comes out, in [0, 1].
+def signature() -> ModelSignature:
+    """Contents of files in, a row an image out."""
+    given = Schema([ColSpec(DataType.binary, IMAGE), ColSpec(DataType.string, IMAGE_ID, required=False)])
+    return ModelSignature(given, Schema([ColSpec(_type(kind), name, required=False) for name, kind in COLUMNS.items()]))
 
-    Args:
-        maps: images (N, H, W) uint8 → probability maps (N, H, W) float32 at their size; else → probabilities (N,).
-    """
-    # Without names: an input with one would reach the model as a dictionary.
-    images = TensorSpec(np.dtype(np.uint8), (-1, -1, -1))
-    answers = TensorSpec(np.dtype(np.float32), (-1, -1, -1) if maps else (-1,))
-    return ModelSignature(Schema([images]), Schema([answers]))
+
+def _type(kind: Kind) -> DataType | Array | Map:
+    if kind == "strings":
+        return Array(DataType.string)
+    return Map(DataType.string) if kind == "figures" else DataType[kind]
 
 
 def requirements() -> list[str]:
-    """Exact versions of what inference needs, without the local part that names a build (``+cu128``)."""
+    """Exact versions of what the reader needs, without the local part that names a build (``+cu128``)."""
     return [f"{name}=={version(name).split('+')[0]}" for name in DISTRIBUTIONS]
 
 
-def log_model(store: Store, row: str, configuration: Configuration, metadata: dict[str, Any]) -> bool:
-    """Log the mean of the folds' networks as a pyfunc model of a run; False where no code lies here to go with it.
+def log_model(store: Store, row: str, configuration: Configuration, bundle: Bundle) -> bool:
+    """Log a bundle as a pyfunc model of a run; False where no code lies here to go with it.
 
     Args:
         store: the store.
         row: run id.
-        configuration: whose ``root`` holds data/models/fold<k>/ and src/pneumoseg/.
-        metadata: goes into the MLmodel file.
+        configuration: whose ``root`` holds src/pneumoseg/.
+        bundle: of this configuration.
     """
-    layout, params = configuration.layout, configuration.params
-    package = layout.root / "src/pneumoseg"
+    package = configuration.layout.root / "src/pneumoseg"
     served = package / "track/served_model.py"
     if not served.is_file():
         logger.warning("%s: not there, so no model is logged", served)
@@ -82,31 +83,33 @@ def log_model(store: Store, row: str, configuration: Configuration, metadata: di
         mlflow.pyfunc.log_model(
             name=re.sub(r"""[/:.%"']""", "_", configuration.name),
             python_model=str(served),
-            artifacts={f"fold{fold}": str(layout.models / f"fold{fold}") for fold in params.split.train_folds},
+            artifacts={"bundle": str(bundle.folder)},
             code_paths=[str(package)],
             pip_requirements=requirements(),
-            signature=signature(maps=FAMILIES[params.model.architecture].gives_map),
-            metadata=metadata,
+            signature=signature(),
+            metadata={"bundle": bundle.about.id, "phantom": bundle.about.phantom, "rule": bundle.rule.describe()},
             model_config={"device": "cpu"},
         )
     return True
 
 
-def holds_model(store: Store, row: Run) -> bool:
-    """Whether a model of a run was logged, and its files are there."""
+def logged_bundles(store: Store, row: Run) -> list[str]:
+    """Ids of the models of a run that hold a bundle, the newest first."""
     models = [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
-    return any(
-        item.path.endswith("MLmodel") for model in models for item in store.client.list_logged_model_artifacts(model)
-    )
+    found = [store.client.get_logged_model(model) for model in models if _holds_bundle(store, model)]
+    return [model.model_id for model in sorted(found, key=lambda model: -model.creation_timestamp)]
+
+
+def _holds_bundle(store: Store, model: str) -> bool:
+    folder = BUNDLE.partition("/")[0]
+    return any(item.path == BUNDLE for item in store.client.list_logged_model_artifacts(model, folder))
 
 
 @contextmanager
 def _active_run(store: Store, run_id: str) -> Iterator[None]:
     """MLflow logs models to the run that is active in the process only; the process's settings are put back after."""
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
-    before = {name: os.environ.get(name) for name in names}
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     levels = {name: logging.getLogger(name).level for name in QUIET}
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.set_tracking_uri(store.uri)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -119,7 +122,6 @@ def _active_run(store: Store, run_id: str) -> Iterator[None]:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

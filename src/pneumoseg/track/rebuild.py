@@ -6,7 +6,7 @@ What is rebuilt is what dvc.lock can vouch for (see provenance). Times and memor
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.passwords import masked
 from pneumoseg.shared.tables import read_history
 from pneumoseg.track.configuration import Configuration, git_tags
-from pneumoseg.track.evidence import holds_pages, record_evaluation, record_external, record_pages
-from pneumoseg.track.model_packaging import holds_model
+from pneumoseg.track.evidence import holds_pages, record_evaluation, record_external, record_model, record_pages
+from pneumoseg.track.model_packaging import logged_bundles
 from pneumoseg.track.provenance import broken_link, changed_code, changed_outputs, chosen, current_stages, locked_params
 from pneumoseg.track.rows import (
     find_fold_runs,
@@ -190,7 +190,10 @@ class _Rebuilding:
         self._test(row)
         self._external(row)
         if "report" in self.stages and not holds_pages(self.store, row):
-            self._pages(row)
+            self._of_stage("report", row, record_pages)
+        wants_model = "bundle" in self.stages and self.configuration.params.tracking.log_model
+        if wants_model and not logged_bundles(self.store, row):
+            self._of_stage("bundle", row, record_model, "model")
 
     @property
     def _folds(self) -> tuple[int, ...]:
@@ -213,17 +216,11 @@ class _Rebuilding:
             self.outcome.done.append("row")
 
     def _test(self, row: Run) -> None:
-        models = [f"data/models/fold{fold}" for fold in self._folds]
-        logs_model = self.configuration.params.tracking.log_model and not holds_model(self.store, row)
-        wanted = ["data/submission.csv", *(models if logs_model else ())]
-        lacking = self.snapshot.export(wanted, self.configuration.root)
+        lacking = self.snapshot.export(["data/submission.csv"], self.configuration.root)
         if lacking:
             self.outcome.skipped.append(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
-        with_model = logs_model and not set(models) & set(lacking)
-        if record_evaluation(self.store, self.configuration, row.info.run_id, with_model=with_model):
+        if record_evaluation(self.store, self.configuration, row.info.run_id):
             self.outcome.done.append("test metrics")
-        if with_model:
-            self.outcome.done.append("model")
 
     def _external(self, row: Run) -> None:
         names = [f"external_evaluate@{name}" for name in self.configuration.params.evaluate.external]
@@ -233,12 +230,16 @@ class _Rebuilding:
         elif names and record_external(self.store, self.configuration, row.info.run_id):
             self.outcome.done.append("external sets")
 
-    def _pages(self, row: Run) -> None:
-        fault = broken_link(self.snapshot, self.stages, ["report"])
-        if fault or self.snapshot.export(["data/report"], self.configuration.root):
-            self.outcome.skipped.append(f"report: {fault or 'not in the cache of DVC: dvc pull first'}")
-        elif record_pages(self.store, self.configuration, row.info.run_id):
-            self.outcome.done.append("report")
+    def _of_stage(
+        self, stage: str, row: Run, record: Callable[[Store, Configuration, str], bool], called: str = ""
+    ) -> None:
+        """The folder data/<stage> that a last stage makes."""
+        called = called or stage
+        fault = broken_link(self.snapshot, self.stages, [stage])
+        if fault or self.snapshot.export([f"data/{stage}"], self.configuration.root):
+            self.outcome.skipped.append(f"{called}: {fault or 'not in the cache of DVC: dvc pull first'}")
+        elif record(self.store, self.configuration, row.info.run_id):
+            self.outcome.done.append(called)
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:

@@ -6,43 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
+import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from numpy.typing import NDArray
-
-#: Images in the network at once, whatever the number asked for.
-BATCH = 8
 
 
-class PneumothoraxModel(PythonModel):
-    """Mean over the networks of all folds. A research tool, not a medical device."""
+class RadiographModel(PythonModel):
+    """The reader of a bundle. A research tool, not a medical device."""
 
+    # MLflow calls it by the name of its parameter: another name, and a model that was registered cannot be loaded.
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights of every fold; ``model_config={"device": "cuda"}`` puts them on a GPU."""
-        from pneumoseg.predict.predictor import Predictor
+        """Load the networks; ``model_config={"device": "cuda"}`` puts them on a GPU."""
+        from pneumoseg.use.bundle import Bundle
+        from pneumoseg.use.reader import Reader
 
-        folders = [Path(folder) for _, folder in sorted(context.artifacts.items())]
-        self._predictor = Predictor.load(folders, device=context.model_config["device"])
+        bundle = Bundle.read(Path(context.artifacts["bundle"]))
+        self._reader = Reader(bundle, context.model_config["device"])
 
-    # Plain np.ndarray, the one annotation of an array from which MLflow does not try to make a signature of its own.
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,
+        model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
-    ) -> NDArray[np.float32]:
-        """Say what is seen in radiographs (N, H, W) uint8.
+    ) -> pd.DataFrame:
+        """Answer radiographs, one a row; see use.answer_rows."""
+        from pneumoseg.use.answer_rows import answer_rows
 
-        Returns:
-            Probability maps (N, H, W) float32, at their size; of networks that give none the probabilities (N,) of
-            pneumothorax in the image.
-        """
-        batches = [model_input[start : start + BATCH] for start in range(0, len(model_input), BATCH)]
-        answers = [answer for batch in batches for answer in self._predictor(list(batch))]
-        if not self._predictor.gives_map:
-            return np.array([answer.probability for answer in answers], np.float32)
-        maps = [answer.map for answer in answers if answer.map is not None]
-        return np.stack(maps) if maps else np.zeros(model_input.shape, np.float32)
+        return answer_rows(self._reader, model_input)
 
 
-mlflow.models.set_model(PneumothoraxModel())
+mlflow.models.set_model(RadiographModel())
