@@ -15,11 +15,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from pneumoseg.config import parse_params
-from pneumoseg.config.data import DataParams
+from pneumoseg.config.data import DataParams, MoreParams
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.external.evaluation import CASES, evaluate_site
-from pneumoseg.external.preparing import extract_site
+from pneumoseg.external.preparing import extract_more, extract_site
 from pneumoseg.external.sites import find_source, named
 from pneumoseg.predict.planning import Task, plan
 from pneumoseg.rule.decision import DecisionRule
@@ -115,13 +115,29 @@ def run_extract(site: Layout, source: DataParams, workers: int = 0) -> None:
     extract_site(site, source, extract_params(), MASKS, workers)
 
 
-def test_a_set_that_fails_leaves_nothing_that_git_would_take(tmp_path: Path):
-    site = write_pool(tmp_path / "own", {"x": radiograph(10)})
-    source = write_source(tmp_path / "in", {"1.2.0": radiograph(0)}, "elsewhere,-1\n")
-    with pytest.raises(DataError, match="no image has a row in"):
-        run_extract(site, source)
+@pytest.mark.parametrize("shelf", ["external", "more"])
+def test_a_set_that_fails_leaves_nothing_but_what_its_message_names(tmp_path: Path, shelf: str):
+    main = write_pool(tmp_path / "own", {"x": radiograph(10)}).main
+    site = Layout(main.root, "a", shelf)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.dcm").write_text("junk")
+    source = MoreParams(root=str(tmp_path / "in"), annotations="none.csv")
+    run = extract_more if shelf == "more" else extract_site
+    with pytest.raises(DataError, match=r"a\.root = .* See (\S+)") as error:
+        run(site, source, extract_params(), MASKS, 0)
+    rejected = Path(str(error.value).rpartition(" ")[2])
+    assert "no DICOM file" in rejected.read_text()
+    left = {path.relative_to(main.root).parts[1] for path in main.root.rglob("*") if path.is_file()}
+    assert left == {"failed", "images", "metadata.csv"}  # the last two are the main set's
+    assert not site.data.exists()
     assert not site.metrics.exists()
-    assert site.rejected.exists()  # what messages refer to
+
+
+def test_a_set_is_one_output_of_dvc(root: Path):
+    """For each cached output of a new set DVC says that it has no hash of it."""
+    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    for stage in (entry["do"] for entry in stages.values() if "foreach" in entry):
+        assert sum(isinstance(out, str) for out in stage["outs"]) <= 1, stage["desc"]
 
 
 def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
@@ -358,7 +374,7 @@ def test_figures_are_those_of_the_stage_evaluate_and_own_files_stay(own: Layout,
     before = digests(own.root)
     evaluate_site(site, EVALUATE)
     assert before.items() == digests(own.root).items()
-    assert {path for path in digests(main.root) if "external" not in path.parts} == {
+    assert {path for path in digests(main.root) if not any(part.startswith("external") for part in path.parts)} == {
         main.root / path.relative_to(own.root) for path in before
     }
     merged = as_one_project(own, site, tmp_path / "merged")

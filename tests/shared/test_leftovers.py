@@ -27,10 +27,12 @@ def test_sets_that_are_no_longer_named(tmp_path: Path):
     for name in ("a", "b"):
         layout.external(name).metrics.mkdir(parents=True)
         layout.external(name).images.mkdir(parents=True)
+        layout.external(name).predictions.mkdir(parents=True)
     (layout.metrics / "external/README.md").write_text("kept")
     remove_stale_sites(layout, {"b": None})
     assert sorted(path.name for path in (layout.metrics / "external").iterdir()) == ["README.md", "b"]
-    assert [path.name for path in (layout.data / "external").iterdir()] == ["b"]
+    for folder in ("external", "external_predictions"):
+        assert [path.name for path in (layout.data / folder).iterdir()] == ["b"]
 
 
 def test_the_run_cache_stands_in_for_no_stage_that_removes_them(root: Path):

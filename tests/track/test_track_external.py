@@ -65,8 +65,9 @@ def test_nothing_is_recorded_without_a_set(tmp_path: Path, params: Params) -> No
 def test_stages_of_folds_and_sets_that_are_gone_are_left_out() -> None:
     names = (
         "predict", "train@0", "train@1", "external_extract@a", "external_predict@a", "external_evaluate@a",
-        "external_evaluate@b", "external_evaluate@0",
+        "external_evaluate@b", "external_evaluate@0", "more_extract@a", "more_extract@c",
     )  # fmt: skip
     stages = {name: LockedStage({}, {}, {}) for name in names}
-    kept = current_stages(stages, (1,), ("a",))
-    assert list(kept) == ["predict", "train@1", "external_extract@a", "external_predict@a", "external_evaluate@a"]
+    kept = current_stages(stages, (1,), ("a",), ("c",))
+    of_a = ["external_extract@a", "external_predict@a", "external_evaluate@a"]
+    assert list(kept) == ["predict", "train@1", *of_a, "more_extract@c"]

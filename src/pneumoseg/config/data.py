@@ -15,6 +15,8 @@ _OUTPUTS = (
     "data/comparison",
     "data/export",
     "data/external",
+    "data/external_predictions",
+    "data/failed",
     "data/images",
     "data/lungs",
     "data/masks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -47,13 +48,14 @@ def extract_site(
     Raises:
         DataError: as in extract and write_masks, or no image of the set is annotated.
     """
-    with named(site.name), _no_counts_of_a_failure(site):
+    with named(site.name), _nothing_of_a_failure(site):
         extract(site, data, extract_params, workers)
         write_masks(site, data, masks_params, workers)
         folds = _all_test(site, data)
-    write_table(site.folds, folds, FOLDS)
-    similar = [_similar(site, list(folds["image_id"]), other, workers) for other in (site.main, *map(site.more, more))]
-    _write_similar(site, "evaluate.external", pd.concat(similar, ignore_index=True))
+        write_table(site.folds, folds, FOLDS)
+        others = (site.main, *map(site.more, more))
+        similar = [_similar(site, list(folds["image_id"]), other, workers) for other in others]
+        _write_similar(site, "evaluate.external", pd.concat(similar, ignore_index=True))
 
 
 def extract_more(
@@ -71,11 +73,11 @@ def extract_more(
     Raises:
         DataError: as in extract and write_masks.
     """
-    with _no_counts_of_a_failure(part), named(part.name, "data.more"):
+    with named(part.name, "data.more"), _nothing_of_a_failure(part):
         extract(part, data, extract_params, workers)
         write_masks(part, data, masks_params, workers)
-    ids = list(read_table(part.metadata, METADATA)["image_id"])
-    _write_similar(part, "data.more", _similar(part, ids, part.main, workers))
+        ids = list(read_table(part.metadata, METADATA)["image_id"])
+        _write_similar(part, "data.more", _similar(part, ids, part.main, workers))
 
 
 def _similar(part: Layout, image_ids: list[str], other: Layout, workers: int | None) -> pd.DataFrame:
@@ -93,15 +95,25 @@ def _write_similar(part: Layout, section: str, similar: pd.DataFrame) -> None:
 
 
 @contextmanager
-def _no_counts_of_a_failure(site: Layout) -> Iterator[None]:
-    """Leave nothing in metrics, which is git's, of a set that fails; the tables that say why it failed stay in data."""
+def _nothing_of_a_failure(part: Layout) -> Iterator[None]:
+    """Leave nothing of a set that fails where DVC or git would see it; the tables that say why move to ``part.failed``.
+
+    What lies in data/more is an input of training: a leftover there would train anew after the set was given up.
+    """
+    shutil.rmtree(part.failed, ignore_errors=True)
     try:
         yield
-    except BaseException:
-        for path in (site.extract_counts, site.masks_counts):
+    except BaseException as error:
+        for path in (part.extract_counts, part.masks_counts):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not there, or with figures of an earlier run
-            site.metrics.rmdir()
+            part.metrics.rmdir()
+        part.failed.mkdir(parents=True)
+        for table in part.data.glob("*.csv"):
+            shutil.move(table, part.failed)
+        shutil.rmtree(part.data, ignore_errors=True)
+        if isinstance(error, DataError):
+            raise DataError(str(error).replace(str(part.data), str(part.failed))) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 An external set has the same files in the same form below data/external/<site> and metrics/external/<site>, so that the
 functions of the main line serve it too; a set that is trained on beside the main one, below data/more and metrics/more.
+What stage extract and masks make of a set is one folder, an output of DVC, so its predictions lie elsewhere.
 Where images of that stand among the main set's, as in manifests, they are called <set>/<image id>: no id has a slash.
 """
 
@@ -146,7 +147,7 @@ class Layout:
     @property
     def predictions(self) -> Path:
         """Folder of images.csv, members.json and the probability maps of each set."""
-        return self.data / "predictions"
+        return self.data / "predictions" if self.site is None else self.root / "data/external_predictions" / self.site
 
     @property
     def members(self) -> Path:
@@ -192,6 +193,11 @@ class Layout:
     def similar(self) -> Path:
         """Of another set: images whose radiograph is in the main set too."""
         return self.data / "similar.csv"
+
+    @property
+    def failed(self) -> Path:
+        """Of another set: folder of the tables that tell why it failed, out of the way of DVC."""
+        return self.root / "data/failed" / self.shelf / (self.site or "")
 
     @property
     def bundle(self) -> Path:

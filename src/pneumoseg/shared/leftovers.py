@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
 
 from pneumoseg.shared.layout import Layout
 
@@ -31,16 +32,17 @@ def remove_stale_folds(layout: Layout, train_folds: Sequence[int]) -> None:
 
 def remove_stale_sites(layout: Layout, external: Container[str]) -> None:
     """Remove what there is of sets that are not in evaluate.external; by stage evaluate. Files beside them stay."""
-    _remove_others(layout, "external", external, "evaluate.external")
+    _remove_others((layout.metrics / "external", layout.data / "external", layout.data / "external_predictions"),
+                   external, "evaluate.external")  # fmt: skip
 
 
 def remove_stale_more(layout: Layout, more: Container[str]) -> None:
     """Remove what there is of sets that are not in data.more; by stage masks. Files beside them stay."""
-    _remove_others(layout, "more", more, "data.more")
+    _remove_others((layout.metrics / "more", layout.data / "more"), more, "data.more")
 
 
-def _remove_others(layout: Layout, shelf: str, names: Container[str], key: str) -> None:
-    for folder in (layout.metrics / shelf, layout.data / shelf):
+def _remove_others(folders: Iterable[Path], names: Container[str], key: str) -> None:
+    for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.is_dir() and path.name not in names:
                 logger.info("%s is of no set in %s: removed from the workspace", path, key)

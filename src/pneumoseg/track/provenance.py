@@ -25,26 +25,30 @@ Stages = Mapping[str, LockedStage]
 _OF_A_SET = ("external_extract", "external_predict", "external_evaluate")
 
 
-def current_stages(stages: Stages, folds: Iterable[int], sets: Iterable[str]) -> dict[str, LockedStage]:
-    """The stages without those of folds and external sets that are gone: dvc.lock keeps them.
+def current_stages(
+    stages: Stages, folds: Iterable[int], sets: Iterable[str], more: Iterable[str] = ()
+) -> dict[str, LockedStage]:
+    """The stages without those of folds and sets that are gone: dvc.lock keeps them.
 
     Args:
         stages: of dvc.lock.
         folds: split.train_folds.
         sets: the names of evaluate.external.
+        more: those of data.more.
     """
     names = {f"train@{fold}" for fold in folds} | {f"{stage}@{name}" for name in sets for stage in _OF_A_SET}
+    names |= {f"more_extract@{name}" for name in more}
     return {name: stage for name, stage in stages.items() if "@" not in name or name in names}
 
 
-def chosen(content: Mapping[str, Any], stages: Stages) -> tuple[list[int], list[str]]:
-    """The folds and the external sets that the figures rest on: of dvc.lock, else of the content of params.yaml."""
-    ran = {
-        key: value for name in ("predict", "evaluate") if name in stages for key, value in stages[name].params.items()
-    }
+def chosen(content: Mapping[str, Any], stages: Stages) -> tuple[list[int], list[str], list[str]]:
+    """The folds, external sets and sets of data.more that figures rest on: of dvc.lock, else of the content."""
+    readers = ("split", "predict", "evaluate")
+    ran = {key: value for name in readers if name in stages for key, value in stages[name].params.items()}
     folds = ran.get("split.train_folds", (content.get("split") or {}).get("train_folds"))
     evaluate = ran.get("evaluate", content.get("evaluate")) or {}
-    return list(folds or ()), list(evaluate.get("external") or ())
+    more = ran.get("data.more", (content.get("data") or {}).get("more"))
+    return list(folds or ()), list(evaluate.get("external") or ()), list(more or ())
 
 
 def locked_params(content: Mapping[str, Any], stages: Stages) -> dict[str, Any]:

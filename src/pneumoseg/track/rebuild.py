@@ -19,7 +19,7 @@ from pneumoseg.config.flat import known
 from pneumoseg.revisions import METRICS_DIR, Revision, Snapshot, overlap
 from pneumoseg.shared.errors import DataError, ParameterError, TrackingError
 from pneumoseg.shared.files import read_json
-from pneumoseg.shared.fingerprints import UNTRACKED_SECTIONS, config_key
+from pneumoseg.shared.fingerprints import MORE_TABLES, UNTRACKED_SECTIONS, config_key
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.passwords import masked
 from pneumoseg.shared.tables import read_history
@@ -139,7 +139,8 @@ def _read(
         raise DataError(f"{', '.join(lacking)} not in DVC's cache: dvc pull first")
     # One by one: dvc.lock also names metrics of folds and external sets that are gone.
     metrics = sorted(out for stage in stages.values() for out in stage.outs if overlap(out, METRICS_DIR))
-    snapshot.export([*DATA_TABLES, *metrics], folder)
+    beside = [f"data/more/{name}/{table}" for name in params.data.more for table in MORE_TABLES]
+    snapshot.export([*DATA_TABLES, *beside, *metrics], folder)
     return params, stages, content
 
 
