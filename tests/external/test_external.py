@@ -158,7 +158,7 @@ def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
     assert read_table(site.similar, SIMILAR).empty
     written = {path.name for path in site.data.iterdir()}
     assert written == {
-        "images", "masks", "metadata.csv", "annotations.csv", "rejected.csv", "rejected_annotations.csv", "folds.csv",
+        "images", "lungs", "masks", "metadata.csv", "annotations.csv", "rejected.csv", "rejected_annotations.csv", "folds.csv",
         "similar.csv",
     }  # fmt: skip
 
