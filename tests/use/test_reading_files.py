@@ -109,6 +109,21 @@ def test_two_files_of_one_id_are_told(bundle_folder: Path, tmp_path: Path):
     assert json.loads((tmp_path / "out/run.json").read_text())["refused"] == {"duplicate": 1}
 
 
+def test_files_of_one_name_from_two_folders_are_told_apart_and_both_read_after_a_stop(
+    bundle_folder: Path, tmp_path: Path
+):
+    given = [tmp_path / "a/x.dcm", tmp_path / "b/x.dcm"]
+    for number, path in enumerate(given):
+        path.parent.mkdir()
+        path.write_bytes(encoded(dataset(ramp(), f"1.2.{number}")))
+    for inputs in (find_inputs(given), find_inputs([path.parent for path in given])):
+        assert [item.name for item in inputs] == [path.as_posix() for path in given]
+    bundle, out = Bundle.read(bundle_folder), tmp_path / "out"
+    assert read_files(inputs[:1], bundle, "cpu", job(out)) == 0
+    assert read_files(inputs, bundle, "cpu", job(out)) == 0
+    assert {path.name for path in out.iterdir()} == {"1.2.0", "1.2.1", "run.json"}
+
+
 def test_an_archive_is_read_without_unpacking_it(bundle_folder: Path, tmp_path: Path):
     folder = write_radiographs(tmp_path / "in")
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -142,6 +157,7 @@ def archive_of(path: Path, name: str, content: bytes, link: bool = False) -> Pat
         ("link.dcm", b"/etc/passwd", True, "leads out of the archive"),
         ("bomb.dcm", b"\0" * 3_000_000, False, "times its size"),
     ],
+    ids=["above", "absolute", "backslash", "link", "bomb"],
 )
 def test_an_unsafe_archive_is_refused_whole(tmp_path: Path, name: str, content: bytes, link: bool, words: str):
     path = archive_of(tmp_path / "bad.zip", name, content, link)

@@ -28,10 +28,7 @@ def accept(file: File, bundle: Bundle, image_id: str = "") -> Radiograph:
         Refusal: by which rule it is not answered.
     """
     content = _content(file)
-    raster = isinstance(content, bytes) and bool(raster_kind(content))
-    path = content if isinstance(content, Path) else None
-    if path is not None and path.suffix.lower() in (".png", ".jpg", ".jpeg"):
-        raster = True
+    raster = raster_kind(content if isinstance(content, bytes) else _head(content))
     known = Known(image_id=image_id or _own_id(content)) if raster else NOTHING
     # Ids of patients and studies are thrown away: any key will do.
     radiograph = read_radiograph(content, bundle.extract, PUBLIC_HASH_KEY.encode(), known)
@@ -55,14 +52,21 @@ def _content(file: File) -> Path | bytes:
     return file if isinstance(file, bytes) else Path(file)
 
 
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError:  # told by whoever reads the file
+        return b""
+
+
+def id_of_name(name: str) -> str:
+    """What a PNG or JPEG is called, where that can be an id: the name of its file without the suffix; else empty."""
+    stem = re.sub(r"\.(png|jpe?g)$", "", name, flags=re.IGNORECASE)
+    return stem if valid_image_id(stem) else ""
+
+
 def _own_id(content: Path | bytes) -> str:
-    """The name of a file without its suffix where that can be an id, else a digest of the content."""
-    if isinstance(content, Path):
-        stem = re.sub(r"\.(png|jpe?g)$", "", content.name, flags=re.IGNORECASE)
-        if valid_image_id(stem):
-            return stem
-        try:
-            content = content.read_bytes()
-        except OSError as error:
-            raise Refusal("unreadable", f"the file cannot be read ({error.strerror})") from error
-    return f"image-{digest_bytes(content)[:16]}"
+    """The id that the file's name gives, else a digest of the content."""
+    named = id_of_name(content.name) if isinstance(content, Path) else ""
+    return named or f"image-{digest_bytes(content.read_bytes() if isinstance(content, Path) else content)[:16]}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pneumoseg.shared.errors import DataError
@@ -25,7 +26,7 @@ class Input:
     """One file to read.
 
     Attributes:
-        name: as the user knows it: its path below what was given.
+        name: as the user knows it: its path below what was given; the whole one where two would have the same.
         path: of the file, or of the archive that holds ``member``.
         member: name within the archive; empty for a file of its own.
     """
@@ -33,6 +34,11 @@ class Input:
     name: str
     path: Path
     member: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """Its whole path: what tells it from another of the same name."""
+        return "/".join(filter(None, (self.path.as_posix(), self.member)))
 
     def stamp(self) -> str:
         """Tells a file from another of the same name, without telling its date."""
@@ -74,7 +80,8 @@ def find_inputs(given: Sequence[Path]) -> list[Input]:
     unique = list(dict.fromkeys(found))
     if not unique:
         raise DataError(f"no radiograph in {', '.join(map(str, given))}; looked for DICOM, PNG and JPEG files")
-    return unique
+    counts = Counter(item.name for item in unique)
+    return [item if counts[item.name] == 1 else replace(item, name=item.full_name) for item in unique]
 
 
 def _expand(path: Path) -> Iterator[Input]:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from pneumoseg.drawing.overlays import display_image
-from pneumoseg.radiographs.identity import valid_image_id
 from pneumoseg.radiographs.raster import raster_kind, read_grey
+from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.rule.decision import Mask
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import png_bytes
+from pneumoseg.use.acceptance import id_of_name
 from pneumoseg.use.answers import Reading, Refused
 from pneumoseg.use.reader import Reader
 from pneumoseg.use.results import RESULTS
@@ -52,9 +53,8 @@ class Readings:
             content: of a DICOM, PNG or JPEG file.
             name: as the browser tells it; it names a PNG or JPEG.
         """
-        stem = PurePath(name.replace("\\", "/")).stem
         with self._lock:
-            answer = self.reader.read(content, stem if valid_image_id(stem) else "")
+            answer = self.reader.read(content, id_of_name(PurePath(name.replace("\\", "/")).name))
             if isinstance(answer, Refused):
                 return answer.to_json()
             self._count += 1
@@ -142,8 +142,12 @@ def _truth(content: bytes, shape: tuple[int, int]) -> Mask:
             return rle.decode(content.decode("ascii").strip(), *shape)
         except UnicodeDecodeError:
             raise DataError("a true mask is a PNG or a run-length code; this is neither") from None
-    found = read_grey(content, max_pixels=shape[0] * shape[1])
+    size = f"the radiograph has {shape[0]} x {shape[1]} pixels"
+    try:
+        found = read_grey(content, max_pixels=shape[0] * shape[1])
+    except Refusal as refusal:
+        reason = "it has more of them" if refusal.kind == "too_large" else refusal.reason
+        raise DataError(f"this true mask cannot be used: {size}; {reason}") from None
     if found.shape != shape:
-        size = f"{found.shape[0]} x {found.shape[1]}"
-        raise DataError(f"this mask is {size} pixels; the radiograph has {shape[0]} x {shape[1]}")
+        raise DataError(f"this true mask cannot be used: {size}; it has {found.shape[0]} x {found.shape[1]}")
     return np.asarray(found > 0, np.bool_)
