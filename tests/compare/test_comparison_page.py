@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from pneumoseg.compare.comparing import Comparison, compare, compare_experiments
 from pneumoseg.compare.comparison_page import check_folder, write_comparison
+from pneumoseg.compare.costs import Cost
 from pneumoseg.compare.terminal import as_text
 from pneumoseg.compare.wording import against_empty, main_verdict, p_text, short_names, signed
 from pneumoseg.evaluate.metric import Metric, column, mean_of
@@ -95,6 +98,31 @@ def test_the_same_comparison_gives_the_same_bytes(tmp_path: Path) -> None:
         content = (tmp_path / "one" / name).read_bytes()
         assert content == (tmp_path / "two" / name).read_bytes()
         assert str(tmp_path).encode() not in content
+
+
+def test_costs_and_pictures_of_both_stand_beside_the_figures(tmp_path: Path) -> None:
+    comparison = made("main", "b4")
+    first = comparison.against[0].most_different[0].image_id
+    assert "GiB" not in page_of(comparison, tmp_path / "none")
+    pairs = {first: (Markup("<b>one</b>"), Markup("<b>other</b>"))}
+    told = replace(comparison, costs=(Cost(90.5, 3.25), Cost()), pictures=(pairs,))
+    text = Elements(page_of(told, tmp_path / "both")).text
+    assert "GiB 3.2 —" in text
+    assert " s 90.5 —" in text
+    scores = comparison.against[0].most_different[0]
+    assert text.index(f"one {first}, main: Dice {scores.reference_dice:.3f}") < text.index(
+        f"other {first}, b4: Dice {scores.dice:.3f}"
+    )
+    lacking = Elements(page_of(replace(told, pictures=({},)), tmp_path / "lacking")).text
+    assert lacking.count("dvc pull") == text.count("dvc pull") + 1
+
+
+def test_identical_predictions_have_no_interval(tmp_path: Path) -> None:
+    comparison = compare_experiments([experiment(name, random_cases(0)) for name in ("main", "copy")], 200, 0)
+    page_of(comparison, tmp_path)
+    written = json.loads((tmp_path / "comparison.json").read_text())["comparisons"][0]["differences"]
+    assert {(found["verdict"], found["difference"]) for found in written.values()} == {("same", 0.0)}
+    assert all(found["interval"] in (None, [None, None]) for found in written.values())
 
 
 def test_the_numbers_are_those_of_the_comparison(tmp_path: Path) -> None:

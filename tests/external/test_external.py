@@ -158,8 +158,8 @@ def test_a_set_becomes_images_masks_and_test_rows(tmp_path: Path):
     assert read_table(site.similar, SIMILAR).empty
     written = {path.name for path in site.data.iterdir()}
     assert written == {
-        "images", "lungs", "masks", "metadata.csv", "annotations.csv", "rejected.csv", "rejected_annotations.csv", "folds.csv",
-        "similar.csv",
+        "images", "lungs", "masks", "metadata.csv", "annotations.csv", "rejected.csv", "rejected_annotations.csv",
+        "folds.csv", "similar.csv",
     }  # fmt: skip
 
 

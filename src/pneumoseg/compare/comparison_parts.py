@@ -162,7 +162,12 @@ def _images(comparison: Comparison, index: int, item: Against) -> Part:
     drawn = ((dice_chart(comparison, index), caption),) if comparison.pairing.positive.any() else ()
     pairs = comparison.pictures[index - 1] if comparison.pictures else {}
     parts = (_side_by_side(item, pairs, (reference, name)),) if pairs else ()
-    return Part(title, () if images else ("No image differs.",), drawings=drawn, tables=tables, parts=parts)
+    told = "" if images else "No image differs."
+    if images and comparison.pictures and not pairs:
+        told = (
+            "What both marked is not shown: DVC's cache lacks images or maps of one of them (dvc pull), or has others."
+        )
+    return Part(title, (told,) if told else (), drawings=drawn, tables=tables, parts=parts)
 
 
 def _side_by_side(item: Against, pairs: Pairs, names: tuple[str, str]) -> Part:
