@@ -8,12 +8,11 @@ import socket
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
@@ -172,9 +171,23 @@ def personal_values(path: Path) -> list[str]:
         names = element.VR == "PN" or element.keyword in ("PatientID", "AccessionNumber", "StudyID", "InstitutionName")
         dates = element.VR in ("DA", "DT") or element.keyword.endswith("Time")
         other = element.VR == "UI" and element.keyword.endswith("InstanceUID") and element.keyword != "SOPInstanceUID"
-        if (names or dates or other) and len(value) >= 6 and value != str(header.get("SOPInstanceUID", "")):
+        if (names or dates or other) and len(value) >= 6:
             found += [value, *(part for part in value.split("^") if len(part) >= 4)]
     return found
+
+
+def shell_by_turns(
+    bundle: Path, files: Sequence[Path], ids: Sequence[str], out: Path
+) -> tuple[dict[str, doors.Told], str]:
+    """Files of one id, of which a run answers the first, in as many runs."""
+    turns = [ids[:place].count(one) if one else 0 for place, one in enumerate(ids)]
+    told, said = {}, ""
+    for turn in range(max(turns) + 1):
+        given = [path for path, its in zip(files, turns, strict=True) if its == turn]
+        answers, words = doors.shell(bundle, given, out / str(turn), "--workers", "0")
+        told |= answers
+        said += words
+    return {path.name: told[path.name] for path in files}, said
 
 
 @pytest.mark.long
@@ -191,13 +204,12 @@ def test_all_real_and_faulty_files_through_every_door(real: Path, faults: Path, 
     ]
     assert len(found) > 60
     files = [Path(shutil.copy(path, folder / f"{number:04d}{path.suffix}")) for number, path in enumerate(found)]
-    told, said = doors.shell(bundle, files, tmp_path / "out")
-    again = [one.answer for one in told.values() if one.answer.get("kind") == "duplicate"]  # for a folder alone
-    single = {name: one for name, one in told.items() if one.answer not in again}
     python = doors.python(bundle, files)
+    ids = [python[path.name].answer["image_id"] for path in files]
+    told, said = shell_by_turns(bundle, files, ids, tmp_path / "out")
     rows = doors.rows(bundle, files, tmp_path / "model")
     page = doors.page(bundle, files)
-    doors.same({name: python[name] for name in single}, single)
+    doors.same(python, told)
     doors.same(python, rows)
     doors.same(python, page)
     assert all(one.answer["reason"] for one in told.values() if not one.answer["accepted"])
@@ -206,7 +218,7 @@ def test_all_real_and_faulty_files_through_every_door(real: Path, faults: Path, 
     kinds = {path.name: python[copy.name].answer.get("kind") for path, copy in zip(found, files, strict=True)}
     assert kinds["modality_ct.dcm"] == "modality"
     assert kinds["half_dcm_suffix.csv"] == kinds["README.md"] == "not_dicom"
-    secrets = {value for path in found if path.suffix != ".npy" for value in personal_values(path)}
+    everything = {value for path in found if path.suffix != ".npy" for value in personal_values(path)}
+    secrets = {value for value in everything if value not in " ".join(ids)}  # some makers put a date into the UID
     assert len(secrets) > 50
     nowhere(sorted(secrets), tmp_path / "out", said, python, page)
-    assert np.isin([one.answer["accepted"] for one in python.values()], (True, False)).all()
