@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pneumoseg.config.train import OptimiserParams, SchedulerParams
-from pneumoseg.train.optimisation import Schedule, build_optimiser
+from pneumoseg.train.optimisation import Schedule, build_optimiser, set_lr
 
 BASE, EPOCHS, STEPS = 0.1, 6, 10
 
@@ -124,3 +124,16 @@ def test_weight_decay_spares_norm_and_bias(name: str):
         network, OptimiserParams(name=name, weight_decay=0.1, decay_norm_and_bias=True, momentum=0.9), 1e-3
     )
     assert [group["weight_decay"] for group in everything.param_groups] == [0.1]
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_the_encoder_learns_at_its_share_of_the_rate(name: str):
+    network = nn.ModuleDict({"encoder": nn.Linear(2, 2, bias=False), "decoder": nn.Linear(2, 2, bias=False)})
+    optimiser = build_optimiser(network, OptimiserParams(name=name, encoder_lr_factor=0.1), 1.0)
+    before = {part: network[part].weight.detach().clone() for part in network}
+    set_lr(optimiser, 0.5)
+    sum(network[part].weight.sum() for part in network).backward()
+    optimiser.step()
+    moved = {part: (before[part] - network[part].weight.detach()) for part in network}
+    torch.testing.assert_close(moved["encoder"], torch.full((2, 2), 0.05), rtol=1e-3, atol=0)
+    torch.testing.assert_close(moved["decoder"], torch.full((2, 2), 0.5), rtol=1e-3, atol=0)

@@ -34,12 +34,13 @@ Start = Literal["best", "last", "averaged"]
 
 
 class OptimiserParams(Section):
-    """Which optimiser, and which parameters its weight decay touches."""
+    """Which optimiser, which parameters its weight decay touches, and how fast the encoder learns beside the rest."""
 
     name: Literal["adam", "adamw", "sgd", "radam"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
     decay_norm_and_bias: bool = True
     momentum: float = Field(0.9, ge=0, lt=1)
+    encoder_lr_factor: float = Field(1.0, gt=0)
 
 
 class PlateauParams(Section):

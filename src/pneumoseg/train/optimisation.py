@@ -14,21 +14,33 @@ from pneumoseg.train.figures import pick
 
 
 def build_optimiser(model: nn.Module, params: OptimiserParams, lr: float) -> Optimizer:
-    """The optimiser over all parameters; norm and bias parameters may be spared weight decay (Goyal et al. 2017)."""
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    """The optimiser over all parameters.
+
+    Norm and bias parameters may be spared weight decay (Goyal et al. 2017), and the encoder, which knows something
+    already, may learn at ``encoder_lr_factor`` times the rate of the rest (Howard and Ruder 2018). A group keeps its
+    share of the learning rate as ``lr_factor``: set_lr multiplies by it.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         # One-dimensional parameters are exactly the biases and the scales and shifts of normalisation layers.
-        (decayed if parameter.ndim > 1 or params.decay_norm_and_bias else spared).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": params.weight_decay}]
-    if spared:
-        groups.append({"params": spared, "weight_decay": 0.0})
+        decays = parameter.ndim > 1 or params.decay_norm_and_bias
+        factor = params.encoder_lr_factor if name.startswith("encoder.") else 1.0
+        groups.setdefault((params.weight_decay if decays else 0.0, factor), []).append(parameter)
+    listed: list[dict[str, Any]] = [
+        {"params": members, "weight_decay": decay, "lr_factor": factor} for (decay, factor), members in groups.items()
+    ]
     if params.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=params.momentum)
+        return torch.optim.SGD(listed, lr=lr, momentum=params.momentum)
     if params.name == "radam":
-        return torch.optim.RAdam(groups, lr=lr)
+        return torch.optim.RAdam(listed, lr=lr)
     kind = torch.optim.AdamW if params.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=lr, fused=next(model.parameters()).is_cuda or None)
+    return kind(listed, lr=lr, fused=next(model.parameters()).is_cuda or None)
+
+
+def set_lr(optimiser: Optimizer, lr: float) -> None:
+    """Let every group learn at its share of ``lr`` from now on."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["lr_factor"]
 
 
 class Schedule:

@@ -19,7 +19,7 @@ from pneumoseg.networks.network import Network
 from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.errors import TrainingError
 from pneumoseg.train.dataset import EpochLoader
-from pneumoseg.train.optimisation import Schedule
+from pneumoseg.train.optimisation import Schedule, set_lr
 from pneumoseg.train.progress import EpochProgress
 from pneumoseg.train.sampling import Sample
 from pneumoseg.train.teacher import MeanTeacher, Views
@@ -90,8 +90,7 @@ class Stepper:
         lr = 0.0
         for step, group in enumerate(groups):
             lr = parts.schedule.lr(epoch + step / len(groups))
-            for parameters in optimiser.param_groups:
-                parameters["lr"] = lr
+            set_lr(optimiser, lr)
             for index, batch in zip(range(len(group)), coming, strict=False):
                 last = index + 1 == len(group)
                 terms = self._supervised(parts.objective, batch, len(group), synchronise=last and parts.teacher is None)
