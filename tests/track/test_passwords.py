@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
@@ -22,7 +24,7 @@ from pneumoseg.report.parameter_changes import settings
 from pneumoseg.shared import passwords
 from pneumoseg.shared.errors import ParameterError, TrackingError
 from pneumoseg.shared.passwords import masked
-from pneumoseg.track.store import first_line, store_uri
+from pneumoseg.track.store import first_line, open_store, store_uri
 from tests.track.tracking_files import REPO
 
 SECRET = "s3cr3t"  # noqa: S105
@@ -107,6 +109,34 @@ def test_a_password_that_hides_where_it_ends_is_refused_unseen(
     with pytest.raises(TrackingError, match="percent-encoded") as told:
         store_uri(tmp_path, Params().tracking)
     assert "s3cr3t" not in str(told.value)
+
+
+@pytest.mark.parametrize("status", [302, 503])
+def test_a_server_that_redirects_or_cannot_answer_is_told_without_the_password(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Location", f"http://anna:{SECRET}@127.0.0.1:{closed_port()}/else")
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:{SECRET}@127.0.0.1:{server.server_port}")
+        with pytest.raises(TrackingError, match=r"http://anna:\*\*\*@127.*cannot be used") as told:
+            open_store(tmp_path, Params().tracking)
+        server.shutdown()
+    assert SECRET not in str(told.value)
+    assert SECRET not in caplog.text
 
 
 def test_terminal_and_pages_tell_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
