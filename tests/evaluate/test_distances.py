@@ -128,5 +128,5 @@ def test_no_true_instance_has_no_average_precision() -> None:
     assert [image.truths for image in images] == [0, 0]
     for unknown in (images, [None, None]):
         assert {figure.value for figure in precision_of(unknown).values()} == {None}
-    missed = precision_of([ImageInstances(3, np.empty(0), np.empty((0, 10), bool))])
+    missed = precision_of([ImageInstances(3, np.empty(0), np.empty((0, 10), bool), np.empty((0, 10), bool))])
     assert {(figure.value, figure.low) for figure in missed.values()} == {(0.0, None)}

@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from pneumoseg.config.augment import AugmentParams
 from pneumoseg.config.bundle import BundleParams
 from pneumoseg.config.data import MainParams
+from pneumoseg.config.detector import check_others
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.config.explore import ExploreParams
 from pneumoseg.config.extract import ExtractParams
@@ -63,6 +64,7 @@ class Params(Section):
         self.split.check_augmentations(self.augment)
         self.train.mean_teacher.check_augmentations(self.augment)
         self.data.check_external(self.evaluate.external)
+        check_others(self)
         self.train.check_label_only(self.model)
         self.train.loss.check_model(self.model)
         for number, phase in enumerate(self.train.phases):

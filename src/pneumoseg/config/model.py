@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pneumoseg.config.detector import DetectorParams, check_model
 from pneumoseg.config.section import Section
 from pneumoseg.shared.registry import FAMILIES
 
@@ -69,6 +70,7 @@ class ModelParams(Section):
     deep_supervision_levels: int = Field(0, ge=0, le=4)
     aspp: AsppParams = AsppParams()
     image_head: ImageHeadParams = ImageHeadParams()
+    detector: DetectorParams = DetectorParams()
 
     @field_validator("architecture")
     @classmethod
@@ -105,6 +107,7 @@ class ModelParams(Section):
                 f"hypercolumn = true does not go with architecture = {name}, whose decoder has no levels to join; "
                 f"set it to false, or take one of {', '.join(MOST_LEVELS)}"
             )
+        check_model(self)
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,14 @@
-"""Connected components as instances, and which predicted ones hit a true one.
+"""Which predicted instances hit a true one, by mask and by box, as in COCO.
 
-A predicted component's score is its mean probability. At an IoU threshold it is a hit if a true component that no
+True instances are the 8-connected components of the true mask. Predicted ones are the findings that a detector tells
+apart, with its scores, whatever the decision rule; of a network that gives a map alone, the components of the decided
+mask, each with its mean probability as score. At an IoU threshold a prediction is a hit if a true instance that no
 better-scored one has taken overlaps it so far (Lin et al. 2014, COCO).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.rule.decision import Map, Mask
+from pneumoseg.rule.findings import Finding
 
 Floats = NDArray[np.float64]
 
@@ -21,23 +25,35 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 @dataclass(frozen=True)
 class ImageInstances:
-    """Of one image: T true components; for P predicted ones, best score first, their scores and hits.
+    """Of one image: T true instances; for P predicted ones, best score first, their scores and hits.
 
     Attributes:
         truths: T.
-        scores: (P,) mean probability.
-        hits: (P, 10) whether it is one, at each IoU threshold.
+        scores: (P,).
+        hits: (P, 10) whether its mask is one, at each IoU threshold.
+        box_hits: (P, 10) whether its box is one.
     """
 
     truths: int
     scores: Floats
     hits: NDArray[np.bool_]
+    box_hits: NDArray[np.bool_]
 
 
 def components(mask: Mask) -> tuple[int, NDArray[np.int32]]:
     """Count and label the 8-connected components: their number and (H, W) labels, 0 for background."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return count - 1, labels.astype(np.int32)
+
+
+def component_boxes(mask: Mask) -> Floats:
+    """The boxes of the components of a mask, in the order of their labels.
+
+    Returns:
+        (T, 4), x1, y1, x2, y2; the ends lie behind the last pixel.
+    """
+    table = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2][1:].astype(np.float64)
+    return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
 
 
 def match_instances(predicted: Mask, truth: Mask, probability_map: Map) -> ImageInstances:
@@ -50,18 +66,57 @@ def match_instances(predicted: Mask, truth: Mask, probability_map: Map) -> Image
     """
     p_count, p_labels = components(predicted)
     t_count, t_labels = components(truth)
-    if not p_count:
-        return ImageInstances(t_count, np.empty(0), np.empty((0, len(IOU_THRESHOLDS)), np.bool_))
     inside = p_labels[predicted]
     p_area = np.bincount(inside, minlength=p_count + 1)[1:]
     mean = np.bincount(inside, weights=probability_map[predicted], minlength=p_count + 1)[1:] / p_area / 255.0
     pairs = inside.astype(np.int64) * (t_count + 1) + t_labels[predicted]
     shared = np.bincount(pairs, minlength=(p_count + 1) * (t_count + 1)).reshape(p_count + 1, t_count + 1)[1:, 1:]
-    t_area = np.bincount(t_labels.ravel(), minlength=t_count + 1)[1:]
-    iou = shared / (p_area[:, None] + t_area[None, :] - shared)
-    order = np.argsort(-mean, kind="stable")
-    hits = np.stack([_greedy(iou[order], threshold) for threshold in IOU_THRESHOLDS], axis=1)
-    return ImageInstances(t_count, mean[order], hits)
+    iou = _iou(shared, p_area, _areas(t_labels, t_count))
+    return _matched(mean, iou, _box_iou(component_boxes(predicted), component_boxes(truth)))
+
+
+def match_findings(findings: Sequence[Finding], truth: Mask) -> ImageInstances:
+    """Match what a detector finds in one image.
+
+    Args:
+        findings: in any order.
+        truth: (H, W) bool.
+    """
+    count, labels = components(truth)
+    scores = np.array([one.score for one in findings])
+    shared = np.array([np.bincount(labels[one.mask], minlength=count + 1)[1:] for one in findings]).reshape(-1, count)
+    areas = np.array([np.count_nonzero(one.mask) for one in findings], np.int64)
+    boxes = np.array([one.box for one in findings]).reshape(-1, 4)
+    return _matched(scores, _iou(shared, areas, _areas(labels, count)), _box_iou(boxes, component_boxes(truth)))
+
+
+def _matched(scores: Floats, iou: Floats, box_iou: Floats) -> ImageInstances:
+    """From (P,) scores and (P, T) IoU of masks and of boxes."""
+    order = np.argsort(-scores, kind="stable")
+    hits, box_hits = (
+        np.stack([_greedy(one[order], threshold) for threshold in IOU_THRESHOLDS], axis=1) for one in (iou, box_iou)
+    )
+    return ImageInstances(iou.shape[1], scores[order], hits, box_hits)
+
+
+def _areas(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    return np.bincount(labels.ravel(), minlength=count + 1)[1:]
+
+
+def _iou(
+    shared: NDArray[np.int64] | Floats, one: NDArray[np.int64] | Floats, other: NDArray[np.int64] | Floats
+) -> Floats:
+    """(P, T) from shared areas (P, T) and areas (P,) and (T,)."""
+    union = one[:, None] + other[None, :] - shared
+    return np.divide(shared, union, out=np.zeros(union.shape), where=union > 0)
+
+
+def _box_iou(one: Floats, other: Floats) -> Floats:
+    """(P, T) of boxes (P, 4) and (T, 4)."""
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=2)
+    return _iou(shared, (one[:, 2:] - one[:, :2]).prod(axis=1), (other[:, 2:] - other[:, :2]).prod(axis=1))
 
 
 def _greedy(iou: Floats, threshold: float) -> NDArray[np.bool_]:

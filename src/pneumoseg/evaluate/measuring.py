@@ -13,7 +13,7 @@ import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.distances import surface_distances
-from pneumoseg.evaluate.instances import components, match_instances
+from pneumoseg.evaluate.instances import ImageInstances, components, match_findings, match_instances
 from pneumoseg.rule.cases import Case
 from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Map, Mask
 from pneumoseg.rule.dice import dice
@@ -153,10 +153,16 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
         "age_band": age_band(about.age_years, params.age_limits_years),
         "view_position": about.view_position or "unknown",
         "phantom": about.phantom,
-        "instances": (
-            None if predicted is None or truth is None or levels is None else match_instances(predicted, truth, levels)
-        ),
+        "instances": _instances(case, predicted, truth, levels),
     }
+
+
+def _instances(case: Case, predicted: Mask | None, truth: Mask | None, levels: Map | None) -> ImageInstances | None:
+    """Hits among a detector's own findings, which no rule has touched, or else among the components of the mask."""
+    if predicted is None or truth is None or levels is None:
+        return None
+    findings = case.read_findings((levels.shape[0], levels.shape[1]))
+    return match_instances(predicted, truth, levels) if findings is None else match_findings(findings, truth)
 
 
 def _decide(case: Case, levels: Map | None, rule: DecisionRule) -> tuple[Mask | None, int]:

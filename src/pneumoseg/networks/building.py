@@ -35,7 +35,8 @@ def build_network(params: ModelParams, load_weights: bool = True) -> Network:
     family: Family = FAMILIES[params.architecture]
     encoders.check_encoder(params.encoder)
     wanted = params.weights if load_weights else None
-    published = wanted is not None and encoders.check_published(params)
+    whole = getattr(family, "published", lambda _: ())(params)
+    published = wanted is not None and (wanted in whole or encoders.check_published(params))
     path = None if published else weights_path(wanted)
     found = {} if path is None else _read(path, params)
     model = family.build(params, wanted if published else None)

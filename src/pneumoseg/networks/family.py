@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pneumoseg.config.loss import LossParams
     from pneumoseg.config.model import ModelParams
     from pneumoseg.networks.network import Network
+    from pneumoseg.rule.findings import Detection, Finding
 
 
 class Batch(NamedTuple):
@@ -63,10 +64,12 @@ class Prediction(NamedTuple):
     Attributes:
         map: (N, H, W) float32, of lesion in each pixel; None: the family gives no map.
         image: (N,) float32, of pneumothorax in the image; None: the highest of the map stands for it.
+        detections: of each image its findings; None: the family tells none apart.
     """
 
     map: Tensor | None
     image: Tensor | None
+    detections: list[list[Detection]] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,12 @@ class Answer:
     Attributes:
         probability: of pneumothorax.
         map: (rows, columns) float32 in [0, 1]; None: the family gives no map.
-        instances: single findings with their scores, as the family has them; None: it has none.
+        findings: told apart, best first; None: the family tells none apart.
     """
 
     probability: float
     map: NDArray[np.float32] | None = None
-    instances: Any = None
+    findings: list[Finding] | None = None
 
 
 #: (network, input as preparation.normalise makes it, truth) → (terms of the loss by name, output of the network).
@@ -92,6 +95,10 @@ Objective = Callable[["nn.Module", "Tensor", Truth], tuple[Mapping[str, "Tensor"
 
 class Family(Protocol):
     """One kind of network.
+
+    A family may have more. ``needs_masks = True``: an image without a known mask teaches it nothing, though it says
+    itself how probable a pneumothorax is. ``tells_apart = True``: its predictions hold detections.
+    ``published(params)``: names of weights of whole networks of its kind, beside those of their encoder.
 
     Attributes:
         gives_map: whether its answers hold a map.
@@ -120,3 +127,8 @@ class Family(Protocol):
 
     def predict(self, output: Any) -> Prediction:
         """Probabilities from the output of a network of this family; differentiable."""
+
+
+def learns_labels(family: Family, params: ModelParams) -> bool:
+    """Whether an image that has a label and no mask can teach such a network anything."""
+    return family.gives_image(params) and not getattr(family, "needs_masks", False)

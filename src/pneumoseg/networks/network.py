@@ -21,7 +21,10 @@ class Network(nn.Module):
         mean: of the encoder's training images in [0, 1], one for each input channel.
         std: likewise.
         size_multiple: sides of the input must be multiples of it.
+        compiles: whether its training steps always do the same, so that torch.compile helps.
     """
+
+    compiles = True
 
     def __init__(self, params: ModelParams, encoder: nn.Module) -> None:
         """Take the encoder; a family adds its own parts."""
@@ -68,10 +71,10 @@ def set_encoder_frozen(model: Network, frozen: bool) -> None:
 
 
 def tensors(output: Any) -> list[Tensor]:
-    """Every tensor in the output of a network: a tensor, None, or a tuple, list or mapping of such."""
+    """Every tensor in the output of a network: a tensor, or a tuple, list or mapping of such and of others."""
     if isinstance(output, Tensor):
         return [output]
-    parts = output.values() if isinstance(output, Mapping) else output or ()
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     return [tensor for part in parts for tensor in tensors(part)]
 
 

@@ -21,6 +21,7 @@ from pneumoseg.predict.finished import Finished, finished_in
 from pneumoseg.predict.members import find_member
 from pneumoseg.predict.planning import SETS, Task, plan
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.rule.findings import findings_path, write_findings
 from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
 from pneumoseg.shared.fingerprints import project_root
@@ -58,6 +59,8 @@ class Radiographs:
 
 def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, runtime: RuntimeParams) -> None:
     """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv; one block in memory.
+
+    Where networks tell findings apart, those of each image too (rule/findings).
 
     Where more than one network a fold predicts, members.json says what was combined. What is finished of a killed
     prediction waits in .resume/.
@@ -140,17 +143,19 @@ def _predict(
         yield from last
 
 
-#: Image probabilities of a batch, and its maps by path with what tells that they are written.
+#: Image probabilities of a batch, and its maps and findings by path with what tells that they are written.
 _Written = tuple[dict[str, float], dict[Path, "Future[None]"]]
 
 
 def _write(pool: ThreadPoolExecutor, folder: Path, said: Mapping[str, Answer]) -> _Written:
-    """Begin to write the maps of a batch."""
+    """Begin to write the maps of a batch, and its findings."""
     levels = {folder / f"{name}.png": grey_levels(one.map) for name, one in said.items() if one.map is not None}
-    return (
-        {name: one.probability for name, one in said.items()},
-        {path: pool.submit(write_png, path, level) for path, level in levels.items()},
-    )
+    files = {path: pool.submit(write_png, path, level) for path, level in levels.items()}
+    for name, one in said.items():
+        if one.findings is not None:
+            path = findings_path(folder, name)
+            files[path] = pool.submit(write_findings, path, one.findings)
+    return {name: one.probability for name, one in said.items()}, files
 
 
 def _finish(written: Sequence[_Written], finished: Finished) -> Iterator[tuple[str, float]]:

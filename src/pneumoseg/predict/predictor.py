@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pneumoseg.config.predict import Use
 from pneumoseg.networks.family import Answer
 from pneumoseg.predict.runner import Runner, TrainedNetwork, View, Views, load_networks
+from pneumoseg.rule.findings import Finding, united
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
 from pneumoseg.shared.errors import DataError
@@ -36,6 +37,11 @@ class Group:
     def gives_map(self) -> bool:
         """Whether its networks give maps."""
         return all(network.family.gives_map for network in self.networks)
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether its networks tell single findings apart."""
+        return all(getattr(network.family, "tells_apart", False) for network in self.networks)
 
     @property
     def gives_image(self) -> bool:
@@ -80,6 +86,10 @@ class Predictor:
         if len(set(mapping)) > 1:
             raise DataError("networks that give no map can predict along with others by their image probability alone")
         self.gives_map = mapping[0]
+        # By vote a map says how many agree, which no score of a single finding does.
+        self.tells_apart = combination.kind == "mean" and all(
+            group.tells_apart for group in groups if group.use != "image"
+        )
         self._groups = tuple(groups)
         self._runner = runner or Runner()
         self._combination = combination
@@ -118,15 +128,17 @@ class Predictor:
 
         Returns:
             for each image its map, (rows, columns) float32 probabilities in [0, 1], where the networks give one, and
-            the probability of pneumothorax in the image.
+            the probability of pneumothorax in the image; the findings where all networks that give the map tell them
+            apart.
         """
         shapes = [(image.shape[0], image.shape[1]) for image in images] if sizes is None else list(sizes)
         maps = [np.zeros(shape, np.float32) for shape in shapes] if self.gives_map else []
         scores = [0.0] * len(images)
+        findings: list[_Weighted] = [[] for _ in images]
         map_weight = sum(group.weight for group in self._groups if group.use != "image")
         image_weight = sum(group.weight for group in self._groups if group.use != "map")
         for group in self._groups:
-            parts, said = self._run(group, images, shapes, batch_size or len(images))
+            parts, said, found = self._run(group, images, shapes, batch_size or len(images))
             if group.use != "map":
                 scores = [
                     total + group.weight / image_weight * score for total, score in zip(scores, said, strict=True)
@@ -135,20 +147,44 @@ class Predictor:
                 for total, part in zip(maps, parts, strict=True):
                     part *= np.float32(group.weight / map_weight)
                     total += part
+                for image, own in zip(findings, found, strict=True):
+                    image += [(group.weight / map_weight * share, one) for share, one in own]
         if not image_weight:
             scores = [float(total.max()) for total in maps]
-        return [Answer(score, maps[index] if maps else None) for index, score in enumerate(scores)]
+        return [
+            Answer(score, maps[index] if maps else None, united(findings[index]) if self.tells_apart else None)
+            for index, score in enumerate(scores)
+        ]
 
     def _run(
         self, group: Group, images: Sequence[NDArray[Any]], shapes: Sequence[Shape], batch_size: int
-    ) -> tuple[list[Map], list[float]]:
+    ) -> tuple[list[Map], list[float], list[_Weighted]]:
         sums = _Sums(group, shapes, self._combination)
+        found: list[_Weighted] = [[] for _ in images]
         for network in group.networks:
             with self._runner.on_device(network):
                 for start in range(0, len(images), batch_size):
                     batch = images[start : start + batch_size]
-                    sums.add(range(start, start + len(batch)), self._runner.predict(network, batch))
-        return sums.finish()
+                    indices, views = range(start, start + len(batch)), self._runner.predict(network, batch)
+                    sums.add(indices, views)
+                    if self.tells_apart and group.use != "image":
+                        _collect(found, indices, views, shapes, 1 / len(group.networks))
+        return *sums.finish(), found
+
+
+#: Of an image, the weight and the findings of each network, or of each view that one had.
+_Weighted = list[tuple[float, list[Finding]]]
+
+
+def _collect(
+    found: list[_Weighted], indices: range, views: Sequence[View], shapes: Sequence[Shape], share: float
+) -> None:
+    """Add the findings of one network in some images, whose weight is shared by its views."""
+    turned = [one for view in views for one in view.detections or ()]
+    for number, index in enumerate(indices):
+        found[index] += [
+            (share / len(turned), [Finding.of(one, *shapes[index]) for one in view[number]]) for view in turned
+        ]
 
 
 class _Sums:
@@ -168,12 +204,12 @@ class _Sums:
     def add(self, indices: range, views: Sequence[View]) -> None:
         """Add what one network says of images."""
         if self._said is not None:
-            said = np.stack([image for _, image in views if image is not None])
+            said = np.stack([view.said for view in views if view.said is not None])
             self._said[indices.start : indices.stop] += said.mean(axis=0)
         if not self._means and not self._votes:
             return
         for number, index in enumerate(indices):
-            maps = [view[number] for view, _ in views if view is not None]
+            maps = [view.maps[number] for view in views if view.maps is not None]
             probability = _mean_of_scales(maps, self._shapes[index])
             if self._means:
                 self._means[index] += probability

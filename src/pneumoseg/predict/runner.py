@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,15 +20,27 @@ from pneumoseg.networks.network import Network, check_size
 from pneumoseg.networks.preparation import normalise, resize_image
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.networks.storage import load_model
+from pneumoseg.rule.findings import Detection
 from pneumoseg.shared.devices import Device, Precision, autocast
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.registry import FAMILIES
 
 _CHECKPOINT = re.compile(r"checkpoint([1-9]\d*)")
 
-#: Of one view: maps (N, h, w) float32 in [0, 1], None where the family gives none; image probabilities (N,) float32,
-#: None where the highest of the map stands for them.
-View = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
+
+class View(NamedTuple):
+    """What is said of one view of N images.
+
+    Attributes:
+        maps: (N, h, w) float32 in [0, 1]; None where the family gives none.
+        said: image probabilities (N,) float32; None where the highest of the map stands for them.
+        detections: a list for each orientation that was looked at, of each image's findings; None where the family
+            tells none apart.
+    """
+
+    maps: NDArray[np.float32] | None
+    said: NDArray[np.float32] | None
+    detections: list[list[list[Detection]]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +194,15 @@ class Runner:
 
     def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
-        maps, said = self._forward(network, batch)
+        maps, said, detections = self._forward(network, batch)
+        found = None if detections is None else [detections]
         if self.views.horizontal_flip:
-            mirrored, mirrored_said = self._forward(network, batch.flip(-1))
+            mirrored, mirrored_said, others = self._forward(network, batch.flip(-1))
             maps = _mean(maps, None if mirrored is None else mirrored.flip(-1))
             said = _mean(said, mirrored_said)
-        return _to_numpy(maps), _to_numpy(said)
+            if found is not None and others is not None:
+                found.append([[one.mirrored() for one in image] for image in others])
+        return View(_to_numpy(maps), _to_numpy(said), found)
 
     def _forward(self, network: TrainedNetwork, batch: Tensor) -> Prediction:
         pixels = normalise(batch, network.model)

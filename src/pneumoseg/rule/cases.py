@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumoseg.rule.decision import Map, Mask
+from pneumoseg.rule.findings import Finding, findings_path, read_findings
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
@@ -51,6 +52,15 @@ class Case:
             DataError: the file is missing, damaged or of another type.
         """
         return None if self.map is None else read_map(self.map)
+
+    def read_findings(self, shape: tuple[int, int]) -> list[Finding] | None:
+        """The findings, best first; None where the networks tell none apart.
+
+        Raises:
+            DataError: the file is damaged, or of an image of another shape.
+        """
+        path = None if self.map is None else findings_path(self.map.parent, self.image_id)
+        return read_findings(path, shape) if path is not None and path.is_file() else None
 
     def read_truth(self, shape: tuple[int, ...]) -> Mask | None:
         """The true mask, (H, W) bool, of an image of ``shape``; empty without pneumothorax, None where it is not known.

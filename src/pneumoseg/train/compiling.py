@@ -51,6 +51,8 @@ def compiled(network: Network, params: TrainParams, images: int, device: Literal
 
     A phase compiles once, and once more where its encoder thaws: every batch of it has the same shape.
     """
+    if not network.compiles:
+        return network
     reason = why_not(params, images, device) if params.compile == "auto" else ""
     if params.compile is False or reason:
         if reason and device == "cuda":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pneumoseg.config import Params
-from pneumoseg.networks.family import Family
+from pneumoseg.networks.family import Family, learns_labels
 from pneumoseg.networks.weights import weights_path
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
@@ -124,17 +124,17 @@ def _learnable(params: Params, manifest: pd.DataFrame, unknown: set[str], path: 
             "a label alone; set it to null, or add what is lacking"
         )
     family: Family = FAMILIES[model.architecture]
-    if not label_only.any() or not family.gives_map or family.gives_image(model):
+    if not label_only.any() or not family.gives_map or learns_labels(family, model):
         return manifest
+    with_head = "" if family.gives_image(model) else "set model.image_head.enabled to true, which learns from labels, "
     if unknown.issuperset(manifest.loc[manifest["pneumothorax"] == 1, "image_id"]):
         raise DataError(
-            f"{path}: no image with pneumothorax has a known mask, and without one a map learns to be empty; set "
-            f"model.image_head.enabled to true, which learns from the labels, take another model.architecture than "
-            f"{model.architecture}, or add masks"
+            f"{path}: no image with pneumothorax has a known mask, and without one a map learns to be empty; "
+            f"{with_head}take another model.architecture than {model.architecture}, or add masks"
         )
     left_out = manifest.loc[label_only, "image_id"].nunique()
-    logger.warning("%d images without a known mask teach nothing to a network of maps alone and are left out; "
-                   "model.image_head.enabled = true learns from their labels", left_out)  # fmt: skip
+    logger.warning("%d images without a known mask teach nothing to a %s without image head and are left out%s",
+                   left_out, model.architecture, with_head and "; with one it learns from their labels")  # fmt: skip
     return manifest[~label_only].reset_index(drop=True)
 
 

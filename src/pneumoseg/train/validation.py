@@ -102,7 +102,7 @@ class Validation:
         pixels = normalise(fabric.to_device(batch.images), model)
         terms, output = objective(model, pixels, batch.truth(fabric.device))
         loss = float(terms["loss"]) if "loss" in terms else np.nan
-        maps, images = self._family.predict(output)
+        maps, images = self._family.predict(output)[:2]
         above = inside = np.zeros((len(batch.ids), LEVELS), np.int64)
         probability = None if images is None else images.cpu().numpy()
         if maps is not None:

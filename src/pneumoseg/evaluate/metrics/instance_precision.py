@@ -1,4 +1,4 @@
-"""Average precision of connected components as in COCO.
+"""Average precision of instances as in COCO, by mask and by box (evaluate/instances says what an instance is).
 
 Average precision at one IoU threshold is the mean of the interpolated precision at 101 recalls; AP is its mean over the
 thresholds 0.50, 0.55 … 0.95 (Lin et al. 2014, COCO).
@@ -37,21 +37,24 @@ def interpolated_precision(hits: Floats, false_calls: Floats, truths: float) -> 
     return float(envelope[np.searchsorted(found / truths, _RECALLS - 1e-12)].mean())
 
 
-def average_precision(rows: pd.DataFrame, thresholds: tuple[float, ...]) -> Weighted:
+def average_precision(rows: pd.DataFrame, thresholds: tuple[float, ...], boxes: bool = False) -> Weighted:
     """Average precision over the instances of N images, the mean over some of IOU_THRESHOLDS.
 
     Args:
         rows: with a column ``instances``; images without masks or without a map have None there.
         thresholds: one or more.
+        boxes: whether boxes are compared; else masks.
     """
-    nothing = ImageInstances(0, np.empty(0), np.empty((0, len(IOU_THRESHOLDS)), np.bool_))
+    none = np.empty((0, len(IOU_THRESHOLDS)), np.bool_)
+    nothing = ImageInstances(0, np.empty(0), none, none)
     images = [image or nothing for image in rows["instances"]]
     known = rows["instances"].notna().any()
     truths = np.array([image.truths for image in images], np.float64)
     owner = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])
     order = np.argsort(-np.concatenate([nothing.scores, *(image.scores for image in images)]), kind="stable")
     wanted = [IOU_THRESHOLDS.index(threshold) for threshold in thresholds]
-    hits = np.concatenate([nothing.hits, *(image.hits for image in images)])[order][:, wanted].astype(np.float64)
+    found_by = [image.box_hits if boxes else image.hits for image in (nothing, *images)]
+    hits = np.concatenate(found_by)[order][:, wanted].astype(np.float64)
     owner = owner[order]
 
     def precisions(weights: NDArray[np.int64]) -> Floats:
@@ -68,8 +71,10 @@ def average_precision(rows: pd.DataFrame, thresholds: tuple[float, ...]) -> Weig
 
 
 for _name, _label, _thresholds in (
-    ("ap", "instance AP (mean over IoU .50 to .95)", IOU_THRESHOLDS),
-    ("ap50", "instance AP50", (0.5,)),
-    ("ap75", "instance AP75", (0.75,)),
+    ("ap", "AP (mean over IoU .50 to .95)", IOU_THRESHOLDS),
+    ("ap50", "AP50", (0.5,)),
+    ("ap75", "AP75", (0.75,)),
 ):
-    register(Metric(_name, _label, partial(average_precision, thresholds=_thresholds), section="instances"))
+    for _of, _kind, _boxes in (("", "instance ", False), ("box_", "box ", True)):
+        _figure = partial(average_precision, thresholds=_thresholds, boxes=_boxes)
+        register(Metric(f"{_of}{_name}", f"{_kind}{_label}", _figure, section="instances"))
