@@ -25,6 +25,7 @@ from pneumoseg.networks.norms import batch_norms
 from pneumoseg.phantom import render_phantom
 from pneumoseg.shared.files import read_png, write_png
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, write_table
 from pneumoseg.train.fold_data import load_fold
@@ -88,6 +89,7 @@ def cut_down(name: str, own_encoder: bool) -> Params:
     train |= {"batch_size": 2, "checkpoints": 1, "precision": "fp32"}
     train["mean_teacher"]["images_per_step"] = min(2, train["mean_teacher"]["images_per_step"])
     params["model"]["weights"] = None
+    params["model"]["detector"] |= {"proposals": 30, "rois_per_image": 16, "pyramid_channels": 16}
     if not own_encoder:
         kind = "efficientnet" if "efficientnet" in params["model"]["encoder"] else "resnet"
         params["model"]["encoder"] = f"tu-test_{kind}"
@@ -112,23 +114,27 @@ def test_it_trains(name: str, own_encoder: bool, phantoms: Layout, tmp_path: Pat
     torch.manual_seed(derive_seed(params.train.seed, "weights"))
     start = build_network(params.model).state_dict()
     assert all(torch.isfinite(value).all() for value in learned.values())
-    assert not torch.equal(learned["segmentation_head.0.weight"], start["segmentation_head.0.weight"])
+    family = FAMILIES[params.model.architecture]
+    last = next(name for name in reversed(learned) if name.endswith("weight"))
+    assert not torch.equal(learned[last], start[last])
     assert ("consistency" in " ".join(trained.history[-1])) == (name == "fifth_place")
     with torch.no_grad():
-        output = trained.model.eval()(torch.zeros(2, params.model.in_channels, 64, 64))
-    assert output.mask.shape == (2, 1, 64, 64)
-    assert (output.image is not None) == params.model.image_head.enabled
+        said = family.predict(trained.model.eval()(torch.zeros(2, params.model.in_channels, 64, 64)))
+    assert said.map.shape == (2, 64, 64)
+    assert (said.image is not None) == family.gives_image(params.model)
     if params.model.norm == "frozen_batch":
         names = [key for key in start if key.startswith("encoder.") and "running" in key]
         assert names
         assert all(torch.equal(start[key], learned[key]) for key in names)
-        assert len(batch_norms(trained.model)) > len(batch_norms(trained.model.encoder))
+        outside = len(batch_norms(trained.model)) - len(batch_norms(trained.model.encoder))
+        assert (outside > 0) == (params.model.architecture == "unet")
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_its_encoder_takes_its_sizes_and_its_weights_exist(name: str):
     params = parse_params(merge(CONTENT, RECIPES[name].params))
-    assert params.model.weights in published_weights(params.model.encoder)
+    whole = getattr(FAMILIES[params.model.architecture], "published", lambda _: ())(params.model)
+    assert params.model.weights in (*published_weights(params.model.encoder), *whole)
     with torch.device("meta"):
         network = build_network(params.model, load_weights=False)
     for phase in params.train.phases:

@@ -84,7 +84,8 @@ def match_findings(findings: Sequence[Finding], truth: Mask) -> ImageInstances:
     """
     count, labels = components(truth)
     scores = np.array([one.score for one in findings])
-    shared = np.array([np.bincount(labels[one.mask], minlength=count + 1)[1:] for one in findings]).reshape(-1, count)
+    shared = np.array([np.bincount(labels[one.mask], minlength=count + 1)[1:] for one in findings])
+    shared = shared.reshape(len(findings), count)
     areas = np.array([np.count_nonzero(one.mask) for one in findings], np.int64)
     boxes = np.array([one.box for one in findings]).reshape(-1, 4)
     return _matched(scores, _iou(shared, areas, _areas(labels, count)), _box_iou(boxes, component_boxes(truth)))

@@ -48,7 +48,7 @@ def judge(inputs: Figures) -> Verdict:
     """Say plainly whether the model does better than marking nothing, and whether tuning helped."""
     kind, verdict = _against_all_empty(inputs) if inputs.maps else _against_chance(inputs)
     notes = (sentence(note.text) for note in inputs.test.notes if note.code not in _SAID)
-    sentences = (_counted(inputs), verdict, _on_positives(inputs), against_plain(inputs), *notes)
+    sentences = (_counted(inputs), verdict, _on_positives(inputs), _told_apart(inputs), against_plain(inputs), *notes)
     return Verdict(kind, tuple(sentence for sentence in sentences if sentence))
 
 
@@ -110,6 +110,21 @@ def _on_positives(inputs: Figures) -> str:
     whose = f"all {known:,}" if known == len(positives) else f"the {known:,} whose mask is known"
     dice = told(inputs.test.figure(DICE_POS.name))
     return f"Mean Dice of {whose} images with pneumothorax: {dice}."
+
+
+def _told_apart(inputs: Figures) -> str:
+    """What a detector's own findings are worth, whatever the rule; empty where networks tell none apart."""
+    if not inputs.told_apart:
+        return ""
+    found, test = inputs.test.instances, inputs.test
+    figures = [
+        f"{name} {told(test.figure(mask))} by mask, {told(test.figure(box))} by box"
+        for name, mask, box in (("AP", "ap", "box_ap"), ("AP50", "ap50", "box_ap50"), ("AP75", "ap75", "box_ap75"))
+    ]
+    return (
+        f"It tells findings apart: {number(found.predictions)} of any score, for {number(found.truths)} true ones; "
+        f"{'; '.join(figures)}."
+    )
 
 
 def against_plain(inputs: Figures) -> str:

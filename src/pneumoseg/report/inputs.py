@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -34,6 +35,11 @@ class Figures:
     def maps(self) -> bool:
         """Whether the networks give a map, and so a mask."""
         return self.rule.mask_threshold is not None
+
+    @cached_property
+    def told_apart(self) -> bool:
+        """Whether the networks tell single findings apart."""
+        return any((self.layout.predictions / "test").glob("*.json"))
 
 
 @dataclass(frozen=True)

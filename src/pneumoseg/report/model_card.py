@@ -83,7 +83,11 @@ def _model_points(inputs: Inputs) -> Iterable[str]:
     sizes = sorted({str(model["size_px"]) for model in inputs.models.values() if "size_px" in model})
     if sizes:
         output = (
-            "a probability for each pixel" if inputs.maps else "a probability for the image; this model gives no map"
+            "findings, each with a box, a score and a mask, and from them a probability for each pixel"
+            if inputs.told_apart
+            else "a probability for each pixel"
+            if inputs.maps
+            else "a probability for the image; this model gives no map"
         )
         yield f"Input: one radiograph, brought to {listed(sizes)} px square; output: {output}."
     yield from ensemble_points(inputs.layout)

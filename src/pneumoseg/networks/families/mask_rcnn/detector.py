@@ -116,8 +116,9 @@ class DetectorNetwork(Network):
 
         Args:
             x: (N, C, S, S) float, normalised as preparation.normalise does.
-            targets: of each image ``boxes`` (T, 4) float32 as in Detected, ``labels`` (T,) int64, all 1, and ``masks``
-                (T, S, S) uint8; in training mode without them nothing is detected: see Detected.shapes.
+            targets: of each image ``boxes`` (T, 4) int64 as in Detected, ``labels`` (T,) int64, all 1, and ``masks``
+                (T, S, S) uint8; in training mode without them nothing is detected: see Detected.shapes. Whole
+                numbers, for what wraps a network under bf16 makes every float a bf16.
         """
         levels = self.encoder(x)[-_LEVELS:]
         size_px = x.shape[-1]
@@ -125,9 +126,10 @@ class DetectorNetwork(Network):
             features = self.pyramid({str(number): level.float() for number, level in enumerate(levels)})
             if self.training and targets is None:
                 return Detected([], size_px, {}, self._shapes(features))
+            wanted = targets and [one | {"boxes": one["boxes"].float()} for one in targets]
             images = ImageList(x, [(size_px, size_px)] * len(x))
-            proposals, losses = self.rpn(images, features, targets)
-            found, more = self.roi_heads(features, proposals, images.image_sizes, targets)
+            proposals, losses = self.rpn(images, features, wanted)
+            found, more = self.roi_heads(features, proposals, images.image_sizes, wanted)
         return Detected(found, size_px, losses | more)
 
     def _shapes(self, features: dict[str, Tensor]) -> tuple[Tensor, ...]:

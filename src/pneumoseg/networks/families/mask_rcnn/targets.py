@@ -70,7 +70,7 @@ def findings(mask: NDArray[np.uint8], least_px: int) -> dict[str, NDArray[Any]]:
     """The 8-connected components of a mask, (S, S) uint8, as torchvision wants them; T may be 0.
 
     Returns:
-        ``boxes`` (T, 4) float32 as x1, y1, x2, y2, whose ends lie behind the last pixel, so that none is empty;
+        ``boxes`` (T, 4) int64 as x1, y1, x2, y2, whose ends lie behind the last pixel, so that none is empty;
         ``labels`` (T,) int64, all 1; ``masks`` (T, S, S) uint8.
     """
     _, labels, table, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -78,7 +78,7 @@ def findings(mask: NDArray[np.uint8], least_px: int) -> dict[str, NDArray[Any]]:
     kept = kept[kept > 0]  # 0 is the background
     corner, extent = table[kept, :2], table[kept, 2:4]
     return {
-        "boxes": np.concatenate([corner, corner + extent], axis=1).astype(np.float32),
+        "boxes": np.concatenate([corner, corner + extent], axis=1).astype(np.int64),
         "labels": np.ones(len(kept), np.int64),
         "masks": (labels == kept[:, None, None]).astype(np.uint8),
     }
