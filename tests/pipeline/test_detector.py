@@ -105,7 +105,6 @@ def test_its_precision_is_that_of_coco(project: Project) -> None:
         single = [coco(images, 0.5 + 0.05 * step, boxes) for step in range(10)]
         for name, value in (("ap", np.mean(single)), ("ap50", single[0]), ("ap75", single[5])):
             assert result.figure(f"{prefix}{name}").value == pytest.approx(value, abs=1e-6), f"{prefix}{name}"
-    assert result.figure("box_ap50").value > 0
     assert result.instances.predictions == sum(len(ours) for ours, _ in images.values())
 
 

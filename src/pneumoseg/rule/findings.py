@@ -44,7 +44,7 @@ class Detection(NamedTuple):
 
     def box_px(self, rows: int, columns: int) -> NDArray[np.float64]:
         """The box in pixels of an image, (4,) float64."""
-        return self.box.astype(np.float64) * np.array([columns, rows, columns, rows])
+        return np.multiply(self.box, (columns, rows, columns, rows), dtype=np.float64)
 
     def paste(self, rows: int, columns: int) -> tuple[Window, NDArray[np.float32]]:
         """The mask in an image: where its box lies and the probabilities there, (h, w) float32; both may be empty.
