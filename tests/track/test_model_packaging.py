@@ -22,16 +22,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from pneumoseg.shared.layout import Layout
-from pneumoseg.track import record_bundle
 from pneumoseg.track.model_packaging import DISTRIBUTIONS, logged_bundles, requirements, signature
 from pneumoseg.track.store import open_store
 from pneumoseg.use.answers import Reading
 from pneumoseg.use.bundle import Bundle
 from pneumoseg.use.reader import Reader
 from tests.conftest import MakeOnce
-from tests.track.tracking_files import REPO, edit_params, make_project, make_repository
-from tests.use.conftest import write_bundle
+from tests.track.logged_model import make_logged
 from tests.use.test_answer_rows import DICOM, PNG
 
 LOAD = """
@@ -90,19 +87,7 @@ def test_the_signature_takes_bytes_and_an_id_that_need_not_be() -> None:
 def logged(make_once: MakeOnce) -> Path:
     """A repository whose row has a model with the code of this one; only to read."""
 
-    def make(root: Path) -> None:
-        root.mkdir()
-        make_repository(root)
-        make_project(root)
-        params = edit_params(root, tracking={"log_model": True})
-        shutil.rmtree(root / "src")
-        shutil.copytree(REPO / "src/pneumoseg", root / "src/pneumoseg", ignore=shutil.ignore_patterns("__pycache__"))
-        write_bundle(root / "data/bundle")
-        record_bundle(Layout(root), params)
-        record_bundle(Layout(root), params)  # the same again: no second model
-        (root / "radiograph.dcm").write_bytes(DICOM)
-
-    return make_once("logged model", make)
+    return make_once("logged model", make_logged)
 
 
 def model_uri(root: Path) -> tuple[str, str]:

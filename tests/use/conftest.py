@@ -16,6 +16,7 @@ from pneumoseg.config.extract import ExtractParams
 from pneumoseg.config.predict import PredictParams
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.use.bundle import Bundle, write_description
+from pneumoseg.use.bundling import write_case
 from pneumoseg.use.reader import Reader
 
 NETWORK = Path(__file__).parents[1] / "config/files/450e244/fold0"
@@ -43,6 +44,7 @@ def write_bundle(folder: Path, **changes: Any) -> Path:
             "figures": {"sensitivity": {"value": 0.5, "low": 0.25, "high": 0.75}},
         },
     }
+    write_case(folder)
     write_description(folder, content | changes)
     return folder
 

@@ -41,8 +41,7 @@ def make_bundle(layout: Layout, params: Params) -> None:
     for entry in params.predict.members:
         member = find_member(entry, root, layout.splits, params.split.train_folds)
         groups.append(_copy(folder, len(groups), dict(member.folders), entry.weight, entry.use))
-    drawing = PhantomParams(size_px=512, images=8, seed=1)
-    (folder / f"{SELF_TEST}.dcm").write_bytes(phantom_file(drawing, 0))
+    write_case(folder)
     predict = {**params.predict.model_dump(mode="json"), "members": [], "own_weight": 1.0}
     write_description(
         folder,
@@ -60,6 +59,20 @@ def make_bundle(layout: Layout, params: Params) -> None:
             "code": stage_code(layout.root, "bundle"),
         },
     )
+    write_answer(folder)
+
+
+def write_case(folder: Path) -> None:
+    """Write the radiograph of the self-test, a phantom; before the description, which lists it."""
+    (folder / f"{SELF_TEST}.dcm").write_bytes(phantom_file(PhantomParams(size_px=512, images=8, seed=1), 0))
+
+
+def write_answer(folder: Path) -> None:
+    """Write what the bundle says of that radiograph.
+
+    Raises:
+        DataError: it refuses it.
+    """
     answer = load(folder, "cpu").read(folder / f"{SELF_TEST}.dcm")
     if isinstance(answer, Refused):
         raise DataError(f"the phantom of the self-test is refused by section extract of params.yaml: {answer.reason}")
