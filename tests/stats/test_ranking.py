@@ -19,6 +19,8 @@ from pneumoseg.stats.calibration import (
 from pneumoseg.stats.ranking import (
     area_under_roc,
     average_precision,
+    delong_interval,
+    placements,
     weighted_auc,
     weighted_average_precision,
 )
@@ -100,3 +102,30 @@ def test_temperature_undoes_overconfidence() -> None:
     assert after < before / 4
     assert np.isnan(fit_temperature(probability, np.ones(20000, bool)))
     assert apply_temperature(np.array([0.0, 0.5, 1.0]), 2.0) == pytest.approx([0.001, 0.5, 0.999], abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(COARSE)
+def test_the_mean_placement_of_positives_is_the_auc(rows: list[tuple[int, bool, int]]) -> None:
+    scores, positive = np.array([row[0] for row in rows], np.float64), np.array([row[1] for row in rows])
+    placed = placements(scores, positive)
+    if positive.any() and not positive.all():
+        assert placed[positive].mean() == pytest.approx(metrics.roc_auc_score(positive, scores))
+    elif positive.all():
+        assert np.isnan(placed).all()
+
+
+def test_delong_by_hand_and_where_it_cannot_be_had() -> None:
+    """Placements 1 and 1/2 in both classes: variance 1/8 each, standard error sqrt(1/16 + 1/16)."""
+    scores, positive = np.array([0.9, 0.6, 0.5, 0.7]), np.array([True, True, False, False])
+    assert delong_interval(scores, positive) == pytest.approx((0.75 - 1.959964 * 8**-0.5, 0.75 + 1.959964 * 8**-0.5))
+    assert np.isnan(delong_interval(scores, np.array([True, False, False, False]))).all()
+
+
+def test_delong_agrees_with_the_bootstrap_where_images_are_independent() -> None:
+    chooser = np.random.default_rng(3)
+    positive = chooser.random(400) < 0.4
+    scores = chooser.normal(positive.astype(float), 1.0)
+    low, high = delong_interval(scores, positive)
+    boot = PatientBootstrap(np.arange(400), 2000, 1).interval(area_under_roc(scores, positive))
+    assert (low, high) == pytest.approx(boot, abs=0.01)

@@ -67,6 +67,7 @@ class Params(Section):
         check_others(self)
         self.train.check_label_only(self.model)
         self.train.loss.check_model(self.model)
+        self.tune.check_model(self.model)
         for number, phase in enumerate(self.train.phases):
             if phase.loss is not None:
                 phase.loss.check_model(self.model, f"train.phases.{number}.loss")

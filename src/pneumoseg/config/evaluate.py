@@ -22,6 +22,8 @@ class EvaluateParams(Section):
     age_limits_years: tuple[Annotated[int, Field(ge=1, le=120)], ...] = (18, 40, 60, 80)
     calibration_bins: int = Field(10, ge=2, le=100)
     temperature_scaling: bool = True
+    prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    subgroup_table: str | None = Field(None, min_length=1)
     external: dict[str, DataParams] = Field({})
 
     @model_validator(mode="after")
@@ -31,6 +33,13 @@ class EvaluateParams(Section):
             if sorted(set(limits)) != limits:
                 raise ValueError(f"{name} = {limits}: give rising limits")
         return self
+
+    @field_validator("prevalences")
+    @classmethod
+    def _each_prevalence_once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("give each prevalence once")
+        return values
 
     @field_validator("external")
     @classmethod

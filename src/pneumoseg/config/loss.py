@@ -148,13 +148,14 @@ class LossParams(Section):
         Raises:
             ValueError: no term here trains it.
         """
-        if not any(term.weight for term in self.terms.values()):
-            if FAMILIES[model.architecture].gives_map:
+        if FAMILIES[model.architecture].gives_map:
+            if not any(term.weight for term in self.terms.values()):
                 raise ValueError(f"{key}: every mask term has weight 0; give {', '.join(self.terms)} a weight above 0")
-            if not (self.image.bce or self.image.focal):
-                raise ValueError(
-                    f"{key}: every term has weight 0; give {key}.image.bce or {key}.image.focal one above 0"
-                )
+        elif not (self.image.bce or self.image.focal):
+            raise ValueError(
+                f"{key}.image.bce = {key}.image.focal = 0, from which alone a {model.architecture} learns; give one a "
+                f"value above 0"
+            )
         if model.deep_supervision_levels and not self.auxiliary.weight:
             raise ValueError(
                 f"{key}.auxiliary.weight = 0 would leave the {model.deep_supervision_levels} heads of "

@@ -21,6 +21,7 @@ WITHOUT_ASPP = {
     "deeplabv3": "it has one of its own",
     "deeplabv3plus": "it has one of its own",
     "dpt": "its encoder is a vision transformer, which sees the whole image at every level",
+    "classifier": "it has no decoder",
 }
 #: Widths that decoder_channels lists; None: one for each level of the encoder, deepest first.
 DECODER_WIDTHS: dict[str, int | None] = {
@@ -133,7 +134,7 @@ class ModelParams(Section):
         if self.architecture not in DECODER_WIDTHS:
             raise ValueError(
                 f"decoder_channels = {list(widths)}: architecture = {self.architecture} takes its widths from the "
-                f"encoder; set it to null"
+                f"encoder, or has no decoder; set it to null"
             )
         expected = DECODER_WIDTHS[self.architecture] or self.encoder_depth
         if len(widths) != expected:

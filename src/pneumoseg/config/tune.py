@@ -1,11 +1,16 @@
 """Section tune: which decision rules are searched, and how."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from pneumoseg.config.model import ModelParams
 from pneumoseg.config.section import Section
+from pneumoseg.shared.registry import FAMILIES
 
+#: What a rule for maps can be chosen by, and what one for image probabilities alone can be chosen by besides.
+MaskObjective = Literal["dice_all", "balanced"]
+CallObjective = Literal["youden", "sensitivity_at_least"]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 AreaPx = Annotated[int, Field(ge=1)]
@@ -26,7 +31,8 @@ class TuneParams(Section):
     kinds: tuple[Literal["single", "min_area", "triplet", "cumulative"], ...] = Field(
         ("single", "min_area", "triplet"), min_length=1
     )
-    objective: Literal["dice_all", "balanced"] = "dice_all"
+    objective: MaskObjective | CallObjective = "dice_all"
+    least_sensitivity: float = Field(0.95, gt=0, le=1)
     mask_thresholds: tuple[Threshold, ...] = Field(MASK_THRESHOLDS, min_length=1)
     top_thresholds: tuple[Threshold, ...] = TOP_THRESHOLDS
     min_areas_px_at_1024: tuple[AreaPx, ...] = MIN_AREAS_PX_AT_1024
@@ -36,6 +42,18 @@ class TuneParams(Section):
     fill_holes: bool = False
     cross_fit_groups: int = Field(5, ge=3, le=50)
     seed: int = Field(42, ge=0)
+
+    def check_model(self, model: ModelParams) -> None:
+        """Refuse an objective of image calls for networks that give maps.
+
+        Raises:
+            ValueError: with the objectives that can be had.
+        """
+        if self.objective in get_args(CallObjective) and FAMILIES[model.architecture].gives_map:
+            raise ValueError(
+                f"tune.objective = {self.objective} chooses a limit of the image probability, but model.architecture = "
+                f"{model.architecture} is decided by its map; set it to {' or '.join(get_args(MaskObjective))}"
+            )
 
     @model_validator(mode="after")
     def _grids_fit_kinds(self) -> Self:

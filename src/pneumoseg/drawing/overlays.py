@@ -26,6 +26,9 @@ COLOURS: Final[dict[int, tuple[int, int, int]]] = {
 }
 TRUTH_COLOUR: Final = COLOURS[FALSE_NEGATIVE]
 PREDICTION_COLOUR: Final = COLOURS[FALSE_POSITIVE]
+#: RGB, reddish purple of the same palette.
+ACTIVATION_COLOUR: Final = (204, 121, 167)
+_ACTIVATION_ALPHA = 190  # of 255, where a network is certain
 _FILL_ALPHA = 70  # of 255, inside an outline: the lung below stays readable
 _GAP_ALPHA = 110  # of 255, between the stripes of missed pixels
 
@@ -125,6 +128,22 @@ def outline_layer(mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> NDAr
     layer = np.zeros((*mask.shape, 4), np.uint8)
     layer[mask] = (*colour, _FILL_ALPHA)
     layer[_outline(mask)] = (*colour, 255)
+    return layer
+
+
+def activation_layer(looked: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Where a network looked, as a transparent picture in one colour that no mask has, without any outline.
+
+    Args:
+        looked: (h, w) uint8, round(255 p) on a coarse grid.
+        size: (rows, columns) of the picture.
+
+    Returns:
+        (rows, columns, 4) uint8 RGBA, the more opaque the higher.
+    """
+    layer = np.empty((*size, 4), np.uint8)
+    layer[..., :3] = ACTIVATION_COLOUR
+    layer[..., 3] = np.rint(resize(looked.astype(np.float32), *size) * (_ACTIVATION_ALPHA / 255))
     return layer
 
 

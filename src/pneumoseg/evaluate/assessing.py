@@ -14,8 +14,11 @@ from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.measuring import measure, read_attributes, table_of
 from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
 from pneumoseg.evaluate.metrics.core import DICE_ALL
-from pneumoseg.evaluate.result import Bin, Calibration, Group, Instances, Note, Surface, TestResult
-from pneumoseg.evaluate.subgroups import size_test, subgroup_table
+from pneumoseg.evaluate.metrics.image_calls import predictive_values
+from pneumoseg.evaluate.metrics.image_ranking import AUC
+from pneumoseg.evaluate.result import AtPrevalence, Bin, Calibration, Group, Instances, Note, Surface, TestResult
+from pneumoseg.evaluate.subgroup_file import read_groups
+from pneumoseg.evaluate.subgroups import group_tests, size_test, subgroup_table
 from pneumoseg.rule.cases import Predictions, patient_codes
 from pneumoseg.rule.decision import DecisionRule, read_rule
 from pneumoseg.shared.errors import DataError
@@ -25,6 +28,7 @@ from pneumoseg.shared.tables import Columns, write_table
 from pneumoseg.stats.bootstrap import FEW, Estimate, PatientBootstrap, Ratio, Weighted
 from pneumoseg.stats.calibration import apply_temperature, calibration_error, fit_temperature, reliability_table
 from pneumoseg.stats.margins import Margin, margin_of
+from pneumoseg.stats.ranking import area_under_roc, delong_interval
 
 _NOT_BETTER = ("worse", "not shown")
 
@@ -35,7 +39,7 @@ class Judged:
 
     Attributes:
         rule: which one.
-        rows: one an image, as test_cases.csv, and ``instances``.
+        rows: one an image, as test_cases.csv, ``instances``, and the columns of evaluate.subgroup_table.
         labels: probability and truth of the main set's validation images, for the temperature; empty for none.
         result: all figures.
     """
@@ -48,7 +52,7 @@ class Judged:
     def write_rows(self, layout: Layout, columns: Columns, rows: pd.DataFrame | None = None) -> None:
         """Write the table of the images, or of rows that hold more about them."""
         table = self.rows if rows is None else rows
-        write_table(layout.test_cases, table.drop(columns="instances"), columns)
+        write_table(layout.test_cases, table[[name for name in table if name in columns]], columns)
 
 
 def judge(layout: Layout, predictions: Predictions, params: EvaluateParams, workers: int | None) -> Judged:
@@ -71,11 +75,12 @@ def judge(layout: Layout, predictions: Predictions, params: EvaluateParams, work
             f"{layout.main.thresholds} holds a rule of kind {rule.kind}, but {layout.predictions} "
             f"{'has no maps' if cases[0].map is None else 'has maps'}; run dvc repro tune"
         )
+    groups = read_groups(params.subgroup_table, layout, [case.image_id for case in cases])
     rows = table_of(
         map_threads(
             partial(measure, rule=rule, known=known, params=params), cases, workers, f"test images of {layout.name}"
         )
-    )
+    ).join(groups, on="image_id")
     labels: tuple[tuple[float, bool], ...] = ()
     if params.temperature_scaling:
         main = predictions if layout.site is None else Predictions.read(layout.main)
@@ -90,7 +95,7 @@ def assess(
     """All figures of a set of images under the rule that they were measured with.
 
     Args:
-        rows: as test_cases.csv, and ``instances``.
+        rows: as test_cases.csv, ``instances``, and columns whose values are further subgroups.
         validation: probability and truth of the validation images, for the temperature; empty for none.
         params: section evaluate.
         kind: of images, for the notes: test or external.
@@ -126,8 +131,20 @@ def assess(
         calibration=_calibration(rows, validation, params, bootstrap),
         size_test=size_test(rows, bootstrap, params.permutations, params.seed),
         subgroups=subgroup_table(rows, bootstrap),
+        group_tests=group_tests(rows, bootstrap, params.permutations, params.seed),
+        delong=_delong(rows),
+        at_prevalence=tuple(
+            AtPrevalence(prevalence=share, figures=bootstrap.estimates(predictive_values(rows, share)))
+            for share in params.prevalences
+        ),
     )
     return result.model_copy(update={"notes": _notes(rows, result, kind)})
+
+
+def _delong(rows: pd.DataFrame) -> Group:
+    scores, positive = column(rows, "probability"), column(rows, "pneumothorax") > 0
+    interval = delong_interval(scores, positive)
+    return Group(figures={AUC.name: Estimate.of(area_under_roc(scores, positive).value, interval)})
 
 
 def _calibration(

@@ -202,7 +202,12 @@ def _plot_subgroups(folder: Path, result: TestResult, phantom: bool) -> None:
         figures=result.figures,
     )
     groups = [whole, *result.subgroups]
-    told = [metric.name for metric in all_metrics() if metric.subgroups]
+    told = [
+        metric.name
+        for metric in all_metrics()
+        if metric.subgroups and any(item.figure(metric.name).value is not None for item in groups)
+    ]
+    first = DICE_POS if DICE_POS.name in told else SENSITIVITY
     rows = []
     for item in groups:
         row: dict[str, Any] = {name: getattr(item, name) for name in ("by", "group", "n", "positives", "patients")}
@@ -214,7 +219,7 @@ def _plot_subgroups(folder: Path, result: TestResult, phantom: bool) -> None:
     title = "Test images and subgroups (positive of all images), with 95 % intervals over patients"
     figure, halves = new_figures(title, phantom, 2, width=9.0, height=1 + 0.27 * len(groups))
     labels = [f"{item.by.replace('_', ' ')}: {item.group} ({item.positives} of {item.n})" for item in groups]
-    for part, metric in zip(halves, (DICE_POS, AUC), strict=True):
+    for part, metric in zip(halves, (first, AUC), strict=True):
         _forest(part, groups, metric.name)
         part.set(xlabel=metric.label, xlim=(0, 1.01))
     halves[0].set_yticks(range(len(groups)), labels)

@@ -138,6 +138,26 @@ class SizeTest(_Flat):
     dice_pos_small: float | None = None
     dice_pos_large: float | None = None
     dice_permutation_p: float | None = None
+    auc_permutation_p: float | None = None
+
+
+class GroupTest(_Flat):
+    """Figure auc_difference, first - second, of two groups of images with pneumothorax, each against all negatives."""
+
+    beside = True
+
+    by: str
+    first: str
+    second: str
+    n_first: int
+    n_second: int
+    auc_permutation_p: float | None = None
+
+
+class AtPrevalence(Group):
+    """Figures ppv and npv of these calls where the share of images with pneumothorax is another one."""
+
+    prevalence: float
 
 
 class Subgroup(_Flat):
@@ -183,6 +203,7 @@ class TestResult(Group):
         phantom: 1 where any image is a phantom.
         plain_05: the figures under the plain rule.
         rule: the decision rule in words.
+        delong: the AUC with the interval that papers print.
     """
 
     __test__: ClassVar[bool] = False  # no test of pytest's
@@ -200,6 +221,9 @@ class TestResult(Group):
     calibration: Calibration = Calibration()
     size_test: SizeTest = SizeTest()
     subgroups: tuple[Subgroup, ...] = ()
+    group_tests: tuple[GroupTest, ...] = ()
+    delong: Group = Group()
+    at_prevalence: tuple[AtPrevalence, ...] = ()
     notes: tuple[Note, ...] = ()
     rule: tuple[str, ...] = ()
     overlap: Overlap | None = None

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumoseg.evaluate.measuring import TEST_CASES
 from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
-from pneumoseg.evaluate.result import SizeTest, Subgroup
+from pneumoseg.evaluate.result import GroupTest, SizeTest, Subgroup
 from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Weighted
 from pneumoseg.stats.permutations import shuffled_p
-from pneumoseg.stats.ranking import weighted_auc
+from pneumoseg.stats.ranking import placements, weighted_auc
 
 SIZES = ("small", "medium", "large")
+#: The group of images of which a table does not tell.
+UNKNOWN_GROUP = "unknown"
 
 
 def members(rows: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
@@ -28,15 +31,20 @@ def members(rows: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     parts = column(rows, "truth_components")
     yield "components", "one", positive & (parts == 1)
     yield "components", "several", positive & (parts > 1)
-    for name in ("sex", "age_band", "view_position"):
+    for name in ("sex", "age_band", "view_position", *further(rows)):
         for value in sorted(set(rows[name]), key=_in_order):
             yield name, value, (rows[name] == value).to_numpy()
+
+
+def further(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of evaluate.subgroup_table that come after those of test_cases.csv."""
+    return tuple(name for name in rows.columns if name not in TEST_CASES and name != "instances")
 
 
 def _in_order(value: str) -> tuple[bool, bool, int, str]:
     """``<18`` before ``18-39`` before ``>=80``; ``unknown`` last."""
     digits = "".join(character if character.isdigit() else " " for character in value).split()
-    return value == "unknown", not value.startswith("<"), int(digits[0]) if digits else 0, value
+    return value == UNKNOWN_GROUP, not value.startswith("<"), int(digits[0]) if digits else 0, value
 
 
 def subgroup_table(rows: pd.DataFrame, bootstrap: PatientBootstrap) -> tuple[Subgroup, ...]:
@@ -82,25 +90,18 @@ def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int
     Dice: difference of the means (large - small), its interval over patients, and a two-sided permutation test that
     shuffles the sizes among these images (Phipson and Smyth 2010: p is never 0). The test takes images as
     exchangeable, which several images of a patient are not quite; the interval does not.
-    AUC: difference of the areas of large and small against all negatives, with its interval over patients.
+    AUC: difference of the areas of large and small against all negatives, with its interval over patients and a test of
+    the same kind, which shuffles the sizes of the positives' placements among the negatives.
     """
     small, large = ((rows["lesion_size"] == size).to_numpy() for size in ("small", "large"))
-    score, probability = column(rows, "dice"), column(rows, "probability")
-    negative = column(rows, "pneumothorax") == 0
+    score = column(rows, "dice")
 
     def dice_gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore"):
             means = [(weights[:, group] @ score[group]) / weights[:, group].sum(axis=1) for group in (small, large)]
         return np.asarray(means[1] - means[0], np.float64)
 
-    def auc_gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
-        areas = [
-            weighted_auc(probability[group | negative], group[group | negative], weights[:, group | negative])
-            for group in (small, large)
-        ]
-        return np.asarray(areas[1] - areas[0], np.float64)
-
-    gaps = {"dice_difference": Weighted(dice_gap, len(rows)), "auc_difference": Weighted(auc_gap, len(rows))}
+    gaps = {"dice_difference": Weighted(dice_gap, len(rows)), "auc_difference": _auc_gap(rows, large, small)}
     p = shuffled_p(score[small], score[large], permutations, seed)
     return SizeTest(
         figures=bootstrap.estimates(gaps),
@@ -109,4 +110,48 @@ def size_test(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int
         dice_pos_small=Estimate.of(mean_of(score, small).value).value,
         dice_pos_large=Estimate.of(mean_of(score, large).value).value,
         dice_permutation_p=Estimate.of(p).value,
+        auc_permutation_p=_auc_p(rows, small, large, permutations, seed),
     )
+
+
+def group_tests(rows: pd.DataFrame, bootstrap: PatientBootstrap, permutations: int, seed: int) -> tuple[GroupTest, ...]:
+    """Test each column of evaluate.subgroup_table that has two values among positive images, as in size_test."""
+    positive, found = column(rows, "pneumothorax") > 0, []
+    for by in further(rows):
+        values = sorted(set(rows.loc[positive, by]) - {UNKNOWN_GROUP}, key=_in_order)
+        if len(values) != 2:
+            continue
+        first, second = (positive & (rows[by] == value).to_numpy() for value in values)
+        found.append(
+            GroupTest(
+                by=by,
+                first=values[0],
+                second=values[1],
+                n_first=int(first.sum()),
+                n_second=int(second.sum()),
+                figures=bootstrap.estimates({"auc_difference": _auc_gap(rows, first, second)}),
+                auc_permutation_p=_auc_p(rows, first, second, permutations, seed),
+            )
+        )
+    return tuple(found)
+
+
+def _auc_gap(rows: pd.DataFrame, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Weighted:
+    """By how much the AUC of one group of positive images against all negatives is above that of another."""
+    probability, negative = column(rows, "probability"), column(rows, "pneumothorax") == 0
+
+    def gap(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        areas = [
+            weighted_auc(probability[group | negative], group[group | negative], weights[:, group | negative])
+            for group in (first, second)
+        ]
+        return np.asarray(areas[0] - areas[1], np.float64)
+
+    return Weighted(gap, len(rows))
+
+
+def _auc_p(
+    rows: pd.DataFrame, first: NDArray[np.bool_], second: NDArray[np.bool_], permutations: int, seed: int
+) -> float | None:
+    placed = placements(column(rows, "probability"), column(rows, "pneumothorax") > 0)
+    return Estimate.of(shuffled_p(placed[first], placed[second], permutations, seed)).value

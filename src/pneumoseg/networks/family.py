@@ -65,11 +65,17 @@ class Prediction(NamedTuple):
         map: (N, H, W) float32, of lesion in each pixel; None: the family gives no map.
         image: (N,) float32, of pneumothorax in the image; None: the highest of the map stands for it.
         detections: of each image its findings; None: the family tells none apart.
+        looked: (N, h, w) float32 in [0, 1], where in the image a network without a map found what it says, on a grid of
+            its own: for pictures alone, never a mask. None: it cannot tell.
+        outputs: by name (N,) float32 probabilities of single outputs that are judged beside ``image``, NaN where one
+            has nothing to say; None: there is one output.
     """
 
     map: Tensor | None
     image: Tensor | None
     detections: list[list[Detection]] | None = None
+    looked: Tensor | None = None
+    outputs: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,14 @@ class Answer:
         probability: of pneumothorax.
         map: (rows, columns) float32 in [0, 1]; None: the family gives no map.
         findings: told apart, best first; None: the family tells none apart.
+        looked: (h, w) float32 in [0, 1], and ``outputs`` by name, as in Prediction; None: there is none.
     """
 
     probability: float
     map: NDArray[np.float32] | None = None
     findings: list[Finding] | None = None
+    looked: NDArray[np.float32] | None = None
+    outputs: Mapping[str, float] | None = None
 
 
 #: (network, input as preparation.normalise makes it, truth) → (terms of the loss by name, output of the network).

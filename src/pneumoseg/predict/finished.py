@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -41,8 +42,8 @@ class Finished:
         if count:
             logger.info("resuming after %d batches (delete %s to start afresh)", count, folder)
 
-    def take(self, batch: Sequence[str]) -> Mapping[str, float] | None:
-        """The image probabilities of a finished batch, whose maps are in ``out``; None where it is not finished.
+    def take(self, batch: Sequence[str]) -> Mapping[str, Any] | None:
+        """What is said of the images of a finished batch, whose maps are in ``out``; None where it is not finished.
 
         Args:
             batch: image ids; batches are the same in every run of a fingerprint.
@@ -52,15 +53,15 @@ class Finished:
             whole = all(_checksum(self.out / name) == checksum for name, checksum in record["checksums"].items())
         except (OSError, ValueError):  # not there, or torn by a power cut
             return None
-        probabilities: dict[str, float] = record["probabilities"]
-        return probabilities if whole else None
+        said: dict[str, Any] = record["said"]
+        return said if whole else None
 
-    def add(self, probabilities: Mapping[str, float], maps: Iterable[Path]) -> None:
-        """Keep a batch whose maps lie in ``out``."""
+    def add(self, said: Mapping[str, Any], maps: Iterable[Path]) -> None:
+        """Keep what is said of the images of a batch, whose maps lie in ``out``."""
         checksums = {path.relative_to(self.out).as_posix(): _checksum(path) for path in maps}
-        with atomic_path(self._record(list(probabilities))) as temporary:
+        with atomic_path(self._record(list(said))) as temporary:
             # repr of a float, as JSON has it, gives the same float back.
-            temporary.write_text(json.dumps({"probabilities": probabilities, "checksums": checksums}), "utf-8")
+            temporary.write_text(json.dumps({"said": said, "checksums": checksums}), "utf-8")
 
     def _record(self, batch: Sequence[str]) -> Path:
         return self._batches / f"{batch[0]}.json"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from pneumoseg.rule.findings import findings_path, write_findings
 from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
 from pneumoseg.shared.fingerprints import project_root
-from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.layout import ACTIVATION, Layout
 from pneumoseg.shared.parallel import available_cores
 from pneumoseg.shared.progress_lines import follow
 from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
@@ -60,7 +61,9 @@ class Radiographs:
 def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, runtime: RuntimeParams) -> None:
     """Write maps (PNG, uint8 = round(255 p), at the original size) and images.csv; one block in memory.
 
-    Where networks tell findings apart, those of each image too (rule/findings).
+    Where networks tell findings apart, those of each image too (rule/findings). Networks without a map that tell where
+    they looked leave that in activation/, as PNG on a grid of their own; single outputs of networks that have several
+    are further columns of images.csv.
 
     Where more than one network a fold predicts, members.json says what was combined. What is finished of a killed
     prediction waits in .resume/.
@@ -82,7 +85,7 @@ def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, r
     ensemble = load_ensemble(own, members, params, runtime)
     radiographs = Radiographs.of(layout)
     key = ensemble.fingerprint(tasks, layout.metadata)
-    rows: list[tuple[str, str, str, float]] = []
+    rows: list[dict[str, Any]] = []
     with finished_in(root / ".resume" / f"predict-{key}", layout.predictions) as finished:
         with follow(sum(len(task.image_ids) for task in tasks), "predict", "image") as bar:
             for name in SETS:
@@ -90,13 +93,13 @@ def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, r
                 started, count = time.perf_counter(), len(rows)
                 for task in (task for task in tasks if task.name == name):
                     predictor = ensemble.predictor(task)
-                    for image_id, probability in _predict(task, predictor, radiographs, params.batch_size, finished):
-                        rows.append((image_id, name, task.fold, probability))
+                    for image_id, said in _predict(task, predictor, radiographs, params.batch_size, finished):
+                        rows.append({"image_id": image_id, "set": name, "fold": task.fold} | said)
                         bar.update()
                 _tell(name, len(rows) - count, time.perf_counter() - started)
         if ensemble.is_several:
             write_json(finished.out / layout.members.name, ensemble.describe())
-        frame = pd.DataFrame(rows, columns=list(PREDICTED)).sort_values(["set", "image_id"])
+        frame = pd.DataFrame(rows).sort_values(["set", "image_id"])
         write_table(finished.out / "images.csv", frame, PREDICTED)
     logger.info("predicted %d images on %s, %s", len(rows), ensemble.runner.device, ensemble.runner.precision)
 
@@ -110,8 +113,8 @@ def _tell(name: str, count: int, seconds: float) -> None:
 
 def _predict(
     task: Task, predictor: Predictor, radiographs: Radiographs, batch_size: int, finished: Finished
-) -> Iterator[tuple[str, float]]:
-    """Write the map of each image; give its id and probability of pneumothorax as soon as the map is there."""
+) -> Iterator[tuple[str, _Said]]:
+    """Write the map of each image; give its id and what is said of it as soon as the map is there."""
     folder = finished.out / task.name
     waiting = []
     for start in range(0, len(task.image_ids), batch_size):
@@ -143,25 +146,31 @@ def _predict(
         yield from last
 
 
-#: Image probabilities of a batch, and its maps and findings by path with what tells that they are written.
-_Written = tuple[dict[str, float], dict[Path, "Future[None]"]]
+#: Of an image, by column of images.csv: its probability, and single outputs of networks that have several.
+_Said = dict[str, float]
+#: What is said of a batch, and its pictures and findings by path with what tells that they are written.
+_Written = tuple[dict[str, _Said], dict[Path, "Future[None]"]]
 
 
 def _write(pool: ThreadPoolExecutor, folder: Path, said: Mapping[str, Answer]) -> _Written:
-    """Begin to write the maps of a batch, and its findings."""
+    """Begin to write the maps of a batch, or where networks without maps looked, and its findings."""
     levels = {folder / f"{name}.png": grey_levels(one.map) for name, one in said.items() if one.map is not None}
+    looked = {name: one.looked for name, one in said.items() if one.looked is not None}
+    if looked:
+        folder.with_name(ACTIVATION).mkdir(exist_ok=True)
+    levels |= {folder.with_name(ACTIVATION) / f"{name}.png": grey_levels(grid) for name, grid in looked.items()}
     files = {path: pool.submit(write_png, path, level) for path, level in levels.items()}
     for name, one in said.items():
         if one.findings is not None:
             path = findings_path(folder, name)
             files[path] = pool.submit(write_findings, path, one.findings)
-    return {name: one.probability for name, one in said.items()}, files
+    return {name: {"probability": one.probability} | dict(one.outputs or {}) for name, one in said.items()}, files
 
 
-def _finish(written: Sequence[_Written], finished: Finished) -> Iterator[tuple[str, float]]:
+def _finish(written: Sequence[_Written], finished: Finished) -> Iterator[tuple[str, _Said]]:
     """Wait for batches of maps, and keep them."""
-    for probabilities, maps in written:
+    for said, maps in written:
         for one in maps.values():
             one.result()
-        finished.add(probabilities, list(maps))
-        yield from probabilities.items()
+        finished.add(said, list(maps))
+        yield from said.items()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +17,7 @@ from pneumoseg.rule.findings import Finding, united
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.resizing import resize
 
 Map = NDArray[np.float32]
 Shape = tuple[int, int]
@@ -133,12 +134,16 @@ class Predictor:
         """
         shapes = [(image.shape[0], image.shape[1]) for image in images] if sizes is None else list(sizes)
         maps = [np.zeros(shape, np.float32) for shape in shapes] if self.gives_map else []
+        beside: list[list[_Beside]] = [[] for _ in images]
         scores = [0.0] * len(images)
         findings: list[_Weighted] = [[] for _ in images]
         map_weight = sum(group.weight for group in self._groups if group.use != "image")
         image_weight = sum(group.weight for group in self._groups if group.use != "map")
         for group in self._groups:
-            parts, said, found = self._run(group, images, shapes, batch_size or len(images))
+            parts, said, found, others = self._run(group, images, shapes, batch_size or len(images))
+            if group.use != "map" and not self.gives_map:
+                for kept, other in zip(beside, others, strict=True):
+                    kept += [one.weighted(group.weight / len(group.networks)) for one in other]
             if group.use != "map":
                 scores = [
                     total + group.weight / image_weight * score for total, score in zip(scores, said, strict=True)
@@ -152,13 +157,18 @@ class Predictor:
         if not image_weight:
             scores = [float(total.max()) for total in maps]
         return [
-            Answer(score, maps[index] if maps else None, united(findings[index]) if self.tells_apart else None)
+            Answer(
+                score,
+                maps[index] if maps else None,
+                united(findings[index]) if self.tells_apart else None,
+                *_mean_beside(beside[index]),
+            )
             for index, score in enumerate(scores)
         ]
 
     def _run(
         self, group: Group, images: Sequence[NDArray[Any]], shapes: Sequence[Shape], batch_size: int
-    ) -> tuple[list[Map], list[float], list[_Weighted]]:
+    ) -> tuple[list[Map], list[float], list[_Weighted], list[list[_Beside]]]:
         sums = _Sums(group, shapes, self._combination)
         found: list[_Weighted] = [[] for _ in images]
         for network in group.networks:
@@ -169,7 +179,7 @@ class Predictor:
                     sums.add(indices, views)
                     if self.tells_apart and group.use != "image":
                         _collect(found, indices, views, shapes, 1 / len(group.networks))
-        return *sums.finish(), found
+        return *sums.finish(), found, sums.beside
 
 
 #: Of an image, the weight and the findings of each network, or of each view that one had.
@@ -187,6 +197,40 @@ def _collect(
         ]
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What one network tells of an image beside probability and map, and how much it counts."""
+
+    looked: Map | None
+    outputs: Mapping[str, float] | None
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, views: Sequence[View], number: int) -> _Beside:
+        """Of an image, where the network looked at the first of its scales, and the mean of its outputs over all."""
+        first, given = views[0], [view.outputs for view in views if view.outputs is not None]
+        outputs = {name: float(np.mean([one[name][number] for one in given])) for name in (first.outputs or ())}
+        return cls(None if first.looked is None else first.looked[number], outputs or None)
+
+    def weighted(self, weight: float) -> _Beside:
+        """The same with another weight."""
+        return replace(self, weight=weight)
+
+
+def _mean_beside(parts: Sequence[_Beside]) -> tuple[Map | None, dict[str, float] | None]:
+    """The weighted mean of what networks looked at, on the grid of the first, and of their outputs; None: not all."""
+    total = sum(part.weight for part in parts)
+    grids = [(part.weight / total, part.looked) for part in parts if part.looked is not None]
+    named = [(part.weight / total, part.outputs) for part in parts if part.outputs is not None]
+    looked, outputs = None, None
+    if grids and len(grids) == len(parts):
+        shape = grids[0][1].shape
+        looked = sum((np.float32(w) * resize(grid, *shape) for w, grid in grids), np.zeros(shape, np.float32))
+    if named and len({frozenset(one) for _, one in named}) == 1 and len(named) == len(parts):
+        outputs = {name: sum(w * one[name] for w, one in named) for name in named[0][1]}
+    return looked, outputs
+
+
 class _Sums:
     """The running sums of a group's networks over a block of images."""
 
@@ -195,6 +239,7 @@ class _Sums:
         voting = mapping and combination.kind == "vote"
         averaging = (mapping and not voting) or (group.use != "map" and not group.gives_image)
         self._shapes = shapes
+        self.beside: list[list[_Beside]] = [[] for _ in shapes]
         self._count = np.float32(len(group.networks))
         self._threshold = np.float32(combination.vote_threshold)
         self._said = np.zeros(len(shapes), np.float32) if group.gives_image else None
@@ -206,6 +251,8 @@ class _Sums:
         if self._said is not None:
             said = np.stack([view.said for view in views if view.said is not None])
             self._said[indices.start : indices.stop] += said.mean(axis=0)
+        for number, index in enumerate(indices):
+            self.beside[index].append(_Beside.of(views, number))
         if not self._means and not self._votes:
             return
         for number, index in enumerate(indices):

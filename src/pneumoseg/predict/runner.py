@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,11 +36,14 @@ class View(NamedTuple):
         said: image probabilities (N,) float32; None where the highest of the map stands for them.
         detections: a list for each orientation that was looked at, of each image's findings; None where the family
             tells none apart.
+        looked: as in networks.family.Prediction; so are ``outputs``.
     """
 
     maps: NDArray[np.float32] | None
     said: NDArray[np.float32] | None
     detections: list[list[list[Detection]]] | None = None
+    looked: NDArray[np.float32] | None = None
+    outputs: Mapping[str, NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,21 +197,34 @@ class Runner:
 
     def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
-        maps, said, detections = self._forward(network, batch)
-        found = None if detections is None else [detections]
+        said = self._forward(network, batch)
+        found = None if said.detections is None else [said.detections]
         if self.views.horizontal_flip:
-            mirrored, mirrored_said, others = self._forward(network, batch.flip(-1))
-            maps = _mean(maps, None if mirrored is None else mirrored.flip(-1))
-            said = _mean(said, mirrored_said)
-            if found is not None and others is not None:
-                found.append([[one.mirrored() for one in image] for image in others])
-        return View(_to_numpy(maps), _to_numpy(said), found)
+            mirrored = self._forward(network, batch.flip(-1))
+            said = _with_mirrored(said, mirrored)
+            if found is not None and mirrored.detections is not None:
+                found.append([[one.mirrored() for one in image] for image in mirrored.detections])
+        outputs = {name: value.cpu().numpy() for name, value in (said.outputs or {}).items()}
+        return View(_to_numpy(said.map), _to_numpy(said.image), found, _to_numpy(said.looked), outputs or None)
 
     def _forward(self, network: TrainedNetwork, batch: Tensor) -> Prediction:
         pixels = normalise(batch, network.model)
         with autocast(self.device, self.precision):
             output = network.model(pixels)
         return network.family.predict(output)
+
+
+def _with_mirrored(said: Prediction, mirrored: Prediction) -> Prediction:
+    """The mean of what is said of images and of the mirrored ones, but for findings."""
+    back = [None if value is None else value.flip(-1) for value in (mirrored.map, mirrored.looked)]
+    others = mirrored.outputs or {}
+    outputs = {name: (value + others[name]) / 2 for name, value in (said.outputs or {}).items() if name in others}
+    return Prediction(
+        map=_mean(said.map, back[0]),
+        image=_mean(said.image, mirrored.image),
+        looked=_mean(said.looked, back[1]),
+        outputs=outputs or None,
+    )
 
 
 def _mean(one: Tensor | None, other: Tensor | None) -> Tensor | None:

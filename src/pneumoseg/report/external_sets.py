@@ -9,10 +9,11 @@ from pneumoseg.drawing.charts import Interval, interval_chart
 from pneumoseg.evaluate.metric import Metric
 from pneumoseg.evaluate.metrics.core import ALL_EMPTY, DICE_ALL, PREVALENCE
 from pneumoseg.evaluate.metrics.image_calls import NPV, PPV
+from pneumoseg.evaluate.metrics.image_ranking import AUC
 from pneumoseg.evaluate.result import Subgroup, TestResult, WithoutShared
 from pneumoseg.report.headline import headline_metrics, short
 from pneumoseg.report.inputs import Inputs
-from pneumoseg.report.judging import grouped_metrics
+from pneumoseg.report.judging import grouped_metrics, told_test
 from pneumoseg.report.parts import Drawing, Part, Table, count_of, listed, number, percent, told
 
 _OWN: Final = "own test set"
@@ -50,7 +51,7 @@ def external_part(inputs: Inputs) -> Part:
     metrics = shown_metrics(found for _, found in rows)
     cells = tuple((label, *_counts(found), *(_cell(found, metric) for metric in metrics)) for label, found in rows)
     columns = ("set", "images", "with pneumothorax", "patients", *(metric.title for metric in metrics))
-    tables = (Table(title, columns, cells), _sizes(inputs))
+    tables = (Table(title, columns, cells), _sizes(inputs), published_table(inputs))
     return Part(title, tuple(_notes(inputs)), drawings=tuple(drawings), tables=tables)
 
 
@@ -98,17 +99,38 @@ def _sizes(inputs: Inputs) -> Table:
         for metric in grouped_metrics()
         if any(group.figure(metric.name).value is not None for held in groups for group in held.values())
     ]
+    known = {"auc": "AUC", "dice": "Dice"}
+    tested = [
+        name
+        for name in known
+        if any(getattr(found.size_test, f"{name}_permutation_p") is not None for _, found in sets)
+    ]
     rows = []
     for (label, found), held in zip(sets, groups, strict=True):
         pair: list[Subgroup | None] = [held.get(size) for size in ("small", "large")]
         cells = [number(group.n if group else 0) for group in pair]
         cells += [told(group.figure(item.name), 2) if group else number(None) for item in metrics for group in pair]
         gap = found.size_test.figure("auc_difference")
-        p = number(found.size_test.dice_permutation_p, 4)
-        rows.append((label, *cells, number(None) if gap.value is None else told(gap, 2), p))
+        ps = [number(getattr(found.size_test, f"{name}_permutation_p"), 4) for name in tested]
+        rows.append((label, *cells, number(None) if gap.value is None else told(gap, 2), *ps))
     titles = [f"{short(metric)}, {size}" for metric in metrics for size in ("small", "large")]
-    columns = ("set", "images, small", "images, large", *titles, "AUC, large - small", "p of the Dice difference")
+    named = [f"p of the {known[name]} difference" for name in tested]
+    columns = ("set", "images, small", "images, large", *titles, "AUC, large - small", *named)
     return Table("Small and large pneumothoraces by set", columns, tuple(rows), headed=True)
+
+
+def published_table(inputs: Inputs) -> Table:
+    """The AUC as papers print it, and predictive values at stated prevalences, of every set."""
+    sets = ((_OWN, inputs.test), *((_label(*item), item[1]) for item in _measured(inputs).items()))
+    shares = [item.prevalence for item in inputs.test.at_prevalence]
+    rows = []
+    for label, found in sets:
+        held = {item.prevalence: item for item in found.at_prevalence}
+        values = [told(held[share].figure(m.name), 2) for share in shares if share in held for m in (PPV, NPV)]
+        rows.append((label, told(found.figure(AUC.name)), told(found.delong.figure(AUC.name)), *values))
+    titles = [f"{name} at {percent(share)}" for share in shares for name in ("PPV", "NPV")]
+    columns = ("set", "AUC, bootstrap over patients", "AUC, DeLong (images as independent)", *titles)
+    return Table("AUC as papers print it, and predictive values at stated prevalences", columns, tuple(rows))
 
 
 def _notes(inputs: Inputs) -> Iterable[str]:
@@ -122,6 +144,8 @@ def _notes(inputs: Inputs) -> Iterable[str]:
             "A set that shares radiographs or patients with data.root is not external as a whole: its second row "
             "leaves those images out."
         )
+    for name, found in _measured(inputs).items():
+        yield from (f"{name}: {told_test(test)}" for test in found.group_tests)
     for name, found in inputs.external.items():
         notes = [note.text for note in found.notes if note.code not in _SAID]
         if notes:

@@ -31,6 +31,7 @@ class CaseView:
     truth: str
     prediction: str
     agreement: str
+    activation: str
     panels: tuple[tuple[str, str, str], ...]
     facts: tuple[str, ...]
     spoken: str
@@ -120,12 +121,15 @@ def _case(image_id: str, pictures: CasePictures, facts: list[str], outcome: str)
         panels.append((pictures.prediction, "", "prediction" if pictures.prediction else "prediction: none"))
     if pictures.truth_px is not None and pictures.predicted_px is not None:
         panels.append((pictures.agreement, "agreement", "agreement"))
+    if pictures.activation:
+        panels.append((pictures.activation, "", "where it looked (class activation map)"))
     return CaseView(
         image_id=image_id,
         radiograph=pictures.radiograph,
         truth=pictures.truth,
         prediction=pictures.prediction,
         agreement=pictures.agreement,
+        activation=pictures.activation,
         panels=tuple(panels),
         facts=tuple(facts),
         spoken=outcome,

@@ -8,7 +8,7 @@ from typing import Any
 from pneumoseg.drawing.charts import Interval, interval_chart
 from pneumoseg.evaluate.metric import Metric, all_metrics
 from pneumoseg.evaluate.metrics.core import DICE_ALL, PREVALENCE
-from pneumoseg.evaluate.result import Subgroup
+from pneumoseg.evaluate.result import GroupTest, Subgroup
 from pneumoseg.report.headline import against_plain, headline_metrics, short
 from pneumoseg.report.inputs import Inputs
 from pneumoseg.report.parts import Drawing, Part, Table, count_of, number, percent, sentence, told
@@ -85,9 +85,28 @@ def _subgroup_notes(inputs: Inputs) -> tuple[str, ...]:
         notes.append(
             f"Large against small pneumothoraces ({number(test.n_large)} and {number(test.n_small)} images): Dice "
             f"differs by {told(gap)}, permutation test p = {number(test.dice_permutation_p, 4)}; AUC differs by "
-            f"{told(test.figure('auc_difference'))}."
+            f"{told(test.figure('auc_difference'))}{_p(test.auc_permutation_p)}."
         )
+    elif test.figure("auc_difference").value is not None:
+        notes.append(
+            f"Large against small pneumothoraces ({number(test.n_large)} and {number(test.n_small)} images): AUC "
+            f"differs by {told(test.figure('auc_difference'))}{_p(test.auc_permutation_p)}."
+        )
+    notes += [told_test(test) for test in inputs.test.group_tests]
     return tuple(notes)
+
+
+def told_test(test: GroupTest) -> str:
+    """Such as ``chest tube: no against yes (20 and 12 images with pneumothorax): AUC differs by …``."""
+    counts = f"{number(test.n_first)} and {number(test.n_second)} images with pneumothorax"
+    return (
+        f"{sentence(test.by.replace('_', ' ')).removesuffix('.')}: {test.first} against {test.second} ({counts}): AUC "
+        f"differs by {told(test.figure('auc_difference'))}{_p(test.auc_permutation_p)}."
+    )
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f", permutation test p = {number(value, 4)}"
 
 
 def decision_part(inputs: Inputs, plots: tuple[Drawing, ...]) -> Part:

@@ -15,6 +15,7 @@ from pneumoseg.config.report import ReportParams
 from pneumoseg.drawing.overlays import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
+    activation_layer,
     agreement,
     agreement_layer,
     display_image,
@@ -36,7 +37,7 @@ class CasePictures:
     """Paths relative to the report's folder, empty where there is nothing to show, and counts at the original size.
 
     ``predicted_px`` is None where the networks give no map, ``truth_px`` where it is not known where the pneumothorax
-    lies, or whether there is one.
+    lies, or whether there is one. ``activation`` shows where networks without a map looked, and is no mask.
     """
 
     radiograph: str
@@ -45,6 +46,7 @@ class CasePictures:
     agreement: str
     truth_px: int | None
     predicted_px: int | None
+    activation: str = ""
 
 
 class PictureWriter:
@@ -94,12 +96,16 @@ class PictureWriter:
             layers["prediction"] = outline_layer(display_mask(predicted, size), PREDICTION_COLOUR)
         if truth is not None and predicted is not None:
             layers["agreement"] = agreement_layer(agreement(display_mask(truth, size), display_mask(predicted, size)))
+        looked = self._layout.activation / f"{image_id}.png"
+        if looked.is_file():
+            layers["activation"] = activation_layer(read_map(looked), size)
         paths = {name: self._layer(image_id, name, layer) for name, layer in layers.items()}
         return CasePictures(
             radiograph=self._save(f"{image_id}-radiograph", display_image(picture, size)),
             truth=paths.get("truth", ""),
             prediction=paths.get("prediction", ""),
             agreement=paths.get("agreement", ""),
+            activation=paths.get("activation", ""),
             truth_px=None if truth is None else int(truth.sum()),
             predicted_px=None if predicted is None else int(predicted.sum()),
         )

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pneumoseg.config import Params
 from pneumoseg.report.case_table import case_table
 from pneumoseg.report.data_section import data_part
 from pneumoseg.report.ensemble_notes import ensemble_fingerprints, others_joined
-from pneumoseg.report.external_sets import external_part
+from pneumoseg.report.external_sets import external_part, published_table
 from pneumoseg.report.gallery_views import show_galleries
 from pneumoseg.report.headline import headline_chart, judge, measures, tiles
 from pneumoseg.report.inputs import Inputs, read_inputs
@@ -68,6 +69,8 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
     configuration = configuration_part(params, layout.root / "requirements.lock", tuple(_fingerprints(inputs)))
     also = Markup('Also as <a href="model_card.md">model_card.md</a>.')
     shown = "the prediction, and where they agree" if inputs.maps else "and the call; this model gives no map"
+    looked = not inputs.maps and layout.activation.is_dir()
+    shown = "and where the network looked, its class activation map" if looked else shown
     changed = told_changes(params, 12)
     galleries = show_galleries(inputs, folder, params.report)
     return {
@@ -82,17 +85,18 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
         "headline_chart": headline_chart(inputs),
         "measures": measures(inputs),
         "maps": inputs.maps,
+        "looked": looked,
         "cases_note": f"Each case shows the radiograph, the annotated pneumothorax where it is known, {shown}.",
         "galleries": galleries,
         "case_table": case_table(inputs, {case.image_id for gallery in galleries for case in gallery.cases}),
         "parts": {
-            "subgroups": subgroup_part(inputs, copy_plots(layout.plots, folder, only=("dice_by_size",))),
+            "subgroups": subgroup_part(
+                inputs, copy_plots(layout.plots, folder, only=("dice_by_size",)) if inputs.maps else ()
+            ),
             "external": external_part(inputs),
             "decision": decision_part(inputs, copy_plots(layout.tune, folder)),
             # The subgroups are drawn as charts of the page.
-            "detection": calibration_part(
-                inputs, copy_plots(layout.plots, folder, leave=("dice_by_size", "subgroups"))
-            ),
+            "detection": _detection(inputs, folder),
             "training": training_part(layout.training, params.split.train_folds),
             "augmentations": Part("Augmentations", drawings=(copy_sheet(layout, folder),)),
             "data": data_part(layout, inputs.submission),
@@ -101,6 +105,12 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
             "model-card": Part("Model card", (also,), parts=write_card(inputs)),
         },
     }
+
+
+def _detection(inputs: Inputs, folder: Path) -> Part:
+    part = calibration_part(inputs, copy_plots(inputs.layout.plots, folder, leave=("dice_by_size", "subgroups")))
+    # Beside external sets it is among theirs.
+    return part if inputs.external else replace(part, tables=(*part.tables, published_table(inputs)))
 
 
 def _fingerprints(inputs: Inputs) -> Iterator[tuple[str, str]]:

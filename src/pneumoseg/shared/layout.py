@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Beside the sets of data/predictions.
+ACTIVATION = "activation"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -153,6 +156,11 @@ class Layout:
     def members(self) -> Path:
         """What an ensemble combined; absent where each fold has one network and no experiment joined in."""
         return self.predictions / "members.json"
+
+    @property
+    def activation(self) -> Path:
+        """Folder of pictures of where networks without a map looked, never masks; absent where they cannot tell."""
+        return self.predictions / ACTIVATION
 
     @property
     def thresholds(self) -> Path:

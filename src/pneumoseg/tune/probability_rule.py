@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.config.tune import TuneParams
+from pneumoseg.config.tune import CallObjective, TuneParams
 from pneumoseg.rule.cases import Case, patient_codes
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.tune.search import Block, Family, class_cells
@@ -44,7 +45,7 @@ class ImageCalls:
 
 
 class CallSearch:
-    """The right calls of every rule of tune.gate_probabilities.
+    """The right calls of every limit: of tune.gate_probabilities, or for an objective of calls of all there can be.
 
     Attributes:
         images: (K, 2) negative and positive images of each group.
@@ -52,14 +53,23 @@ class CallSearch:
 
     def __init__(self, calls: ImageCalls, groups: NDArray[np.int64], params: TuneParams) -> None:
         """Prepare the search; ``groups`` is (N,), the group of each image, 0 to K-1."""
-        self._calls = calls
-        self._limits = sorted(params.gate_probabilities)
-        self._cells = class_cells(calls.positive, groups)
-        self.images = self._cells.sum(axis=0).reshape(-1, 2)
+        of_calls = params.objective in get_args(CallObjective)
+        self._limits = limits_between(calls.probability) if of_calls else np.array(sorted(params.gate_probabilities))
+        cells = class_cells(calls.positive, groups)
+        self.images = cells.sum(axis=0).reshape(-1, 2)
+        self._cells = [np.sort(calls.probability[cell > 0]) for cell in cells.T]
 
     def blocks(self, family: Family) -> Iterator[Block]:
         """One block of all rules, the mildest limit first."""
-        called = self._calls.probability >= np.array(self._limits)[:, None]
-        right = (called == self._calls.positive).astype(np.float64)
-        sums = (right @ self._cells).reshape(len(right), -1, 2)
-        yield Block(lambda index: rule_at(self._limits[index]), sums)
+        below = np.stack([np.searchsorted(cell, self._limits) for cell in self._cells], axis=1).reshape(
+            len(self._limits), -1, 2
+        )
+        sums = np.stack([below[..., 0], self.images[:, 1] - below[..., 1]], axis=-1).astype(np.float64)
+        yield Block(lambda index: rule_at(float(self._limits[index])), sums)
+
+
+def limits_between(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every limit that tells images apart, rising: one below all, then halfway between neighbours; six decimals."""
+    seen = np.unique(probability)
+    halfway = np.round((seen[1:] + seen[:-1]) / 2, 6)
+    return np.unique(np.concatenate([np.floor(seen[:1] * 1e6) / 1e6, halfway]))

@@ -19,6 +19,8 @@ from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.tune.search import Family, GroupedSearch
 
 Floats = NDArray[np.float64]
+#: A share of 19 in 20 is .95 whatever its last bit says.
+SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Judged:
         groups: (N,) its group, 0 to K-1.
         positive: (N,) its truth.
         score: of each under a rule, (N,): the Dice of its mask, or whether its call is right.
+        least_sensitivity: as in ``objective``.
     """
 
     patients: NDArray[np.int64]
     groups: NDArray[np.int64]
     positive: NDArray[np.bool_]
     score: Callable[[DecisionRule], Floats]
+    least_sensitivity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,22 +101,32 @@ def patient_groups(
     return group[patients]
 
 
-def objective(sums: Floats, images: Floats, name: str) -> Floats:
+def objective(sums: Floats, images: Floats, name: str, least_sensitivity: float = 1.0) -> Floats:
     """The objective of rules from summed scores: of masks their Dice, of calls whether each is right.
 
     Args:
         sums: (..., 2) summed scores of negative and positive images.
         images: (..., 2) how many there are.
-        name: ``dice_all``, the mean over all images; or ``balanced``, the mean of the means of the two classes.
+        name: ``dice_all``, the mean over all images; ``balanced``, the mean of the means of the two classes. Of calls
+            alone: ``youden``, sensitivity + specificity - 1 (Youden 1950); ``sensitivity_at_least``, the specificity,
+            and below 0 where too few positives are called, the more of them the nearer to 0.
+        least_sensitivity: of sensitivity_at_least.
     """
     if name == "dice_all":
         return np.asarray(sums.sum(axis=-1) / np.maximum(images.sum(axis=-1), 1), np.float64)
     present = images > 0
     means = np.where(present, sums / np.maximum(images, 1), 0.0)
+    if name == "sensitivity_at_least":
+        enough = means[..., 1] >= least_sensitivity - SLACK
+        return np.where(enough, means[..., 0], means[..., 1] - 1)
+    if name == "youden":
+        return np.asarray(means.sum(axis=-1) - 1, np.float64)
     return np.asarray(means.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), np.float64)
 
 
-def search_family(search: GroupedSearch, family: Family, goals: Sequence[str]) -> dict[str, FamilyResult]:
+def search_family(
+    search: GroupedSearch, family: Family, goals: Sequence[str], least_sensitivity: float = 1.0
+) -> dict[str, FamilyResult]:
     """Find the best rules of a family, one for each goal, on all groups, and without each one and each two of them."""
     kept = range(len(search.images))
     omitted = [frozenset(left) for size in (0, 1, 2) for left in combinations(kept, size)]
@@ -125,7 +139,7 @@ def search_family(search: GroupedSearch, family: Family, goals: Sequence[str]) -
         rules += len(block.sums)
         sums = np.einsum("sk,ckt->cst", inside, block.sums)
         for goal in goals:
-            scores = objective(sums, images, goal)
+            scores = objective(sums, images, goal, least_sensitivity)
             # argmax takes the first of equals, and a later block must be strictly better.
             row = scores.argmax(axis=0)
             value = scores[row, np.arange(len(omitted))]
@@ -153,7 +167,7 @@ def choose(results: Sequence[FamilyResult], images: Floats, goal: str, judged: J
     def cross_fitted(result: FamilyResult, left: frozenset[int]) -> float:
         judged_groups = [group for group in groups if group not in left]
         sums = sum((result.best[left | {group}].sums[group] for group in judged_groups), np.zeros(2))
-        return float(objective(sums, images[judged_groups].sum(axis=0), goal))
+        return float(objective(sums, images[judged_groups].sum(axis=0), goal, judged.least_sensitivity))
 
     def scores(result: FamilyResult, left: frozenset[int]) -> Floats:
         """Of every image under the rule that was chosen without its group; 0 in the groups left out."""
@@ -191,7 +205,7 @@ def within_one_error(gain: Floats, positive: NDArray[np.bool_], patients: NDArra
         patients: (N,) its patient.
         goal: the objective's name.
     """
-    classes = [positive, ~positive] if goal == "balanced" else [np.ones(len(gain), np.bool_)]
+    classes = [positive, ~positive] if goal != "dice_all" else [np.ones(len(gain), np.bool_)]
     present = [chosen for chosen in classes if chosen.any()]
     mean, terms = 0.0, np.zeros(len(gain))
     for chosen in present:

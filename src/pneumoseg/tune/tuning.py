@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.config.tune import TuneParams
+from pneumoseg.config.tune import CallObjective, MaskObjective, TuneParams
 from pneumoseg.evaluate.metric import all_metrics, column, estimate
 from pneumoseg.rule.cases import Case, Predictions
 from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, DecisionRule
@@ -37,7 +37,8 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
     """Choose the decision rule on the out-of-fold maps of the validation images.
 
     Images whose mask is not known are left out. Where the networks give no map, limits of the image probability are
-    searched instead, whatever ``params.kinds`` and ``params.objective`` say: on all images, for balanced accuracy.
+    searched instead, whatever ``params.kinds`` says, on all images: for Youden's index or a least sensitivity all that
+    there can be, else those of ``params.gate_probabilities``, for balanced accuracy.
 
     Args:
         layout: of the main set; metrics/thresholds.json and metrics/tune are written.
@@ -71,10 +72,12 @@ def _choose(
 ) -> tuple[DecisionRule, dict[str, Any]]:
     """The rule, and what metrics/thresholds.json tells of it."""
     without_map = isinstance(images, ImageCalls)
-    plain, goal = _plain(images), "balanced" if without_map else params.objective
+    of_calls = params.objective in get_args(CallObjective)
+    plain, goal = _plain(images), "balanced" if without_map and not of_calls else params.objective
     positive = column(images.outcomes(plain), "pneumothorax") > 0
     groups = patient_groups(images.patients, positive, params.cross_fit_groups, params.seed)
-    reason = _too_little(positive, groups, without_map and not params.gate_probabilities, mask_unknown)
+    no_limits = without_map and not of_calls and not params.gate_probabilities
+    reason = _too_little(positive, groups, no_limits, mask_unknown)
     found = None if reason else _search(images, groups, params, goal)
     choice = None if found is None else found.choices[goal]
     rule = plain if choice is None else choice.rule
@@ -82,11 +85,15 @@ def _choose(
     chosen = images.outcomes(rule)
     warnings = _warnings(chosen, images.patients, reason, mask_unknown)
     if goal != params.objective:
-        warnings.append(f"the networks give no map: tune.objective {params.objective} is taken as {goal}, of the calls")
+        warnings.append(
+            f"the networks give no map: tune.objective {params.objective} is taken as {goal}, of the calls; youden and "
+            "sensitivity_at_least are made for them"
+        )
     return rule, {
         "rule": rule.to_json(),
         "description": rule.describe(),
         "objective": goal,
+        **({"least_sensitivity": params.least_sensitivity} if goal == "sensitivity_at_least" else {}),
         "mask_unknown": mask_unknown,
         "optimistic": _outcome(chosen, bootstrap),
         "cross_fitted": None if choice is None else _cross_fitted(images, groups, choice, bootstrap),
@@ -161,10 +168,17 @@ def _search(images: LevelCounts | ImageCalls, groups: NDArray[np.int64], params:
     positive = column(images.outcomes(_plain(images)), "pneumothorax") > 0
     if isinstance(images, ImageCalls):
         calls, goals = CallSearch(images, groups, params), (goal,)
-        results, sizes = [search_family(calls, Family("probability", gated=False), goals)], calls.images
-        judged = Judged(images.patients, groups, positive, lambda rule: rule.opens(images.probability) == positive)
+        found = search_family(calls, Family("probability", gated=False), goals, params.least_sensitivity)
+        results, sizes = [found], calls.images
+        judged = Judged(
+            images.patients,
+            groups,
+            positive,
+            lambda rule: rule.opens(images.probability) == positive,
+            params.least_sensitivity,
+        )
     else:
-        masks, goals = Search(images, groups, params), get_args(TuneParams.model_fields["objective"].annotation)
+        masks, goals = Search(images, groups, params), get_args(MaskObjective)
         results, sizes = [search_family(masks, family, goals) for family in families(params)], masks.images
         judged = Judged(images.patients, groups, positive, lambda rule: column(images.outcomes(rule), "dice"))
     choices = {name: choose([result[name] for result in results], sizes, name, judged) for name in goals}
@@ -175,7 +189,9 @@ def _search(images: LevelCounts | ImageCalls, groups: NDArray[np.int64], params:
             {
                 "family": result.family.name,
                 "rules": result.rules,
-                "objective_optimistic": float(objective(best.sums.sum(axis=0), sizes.sum(axis=0), goal)),
+                "objective_optimistic": float(
+                    objective(best.sums.sum(axis=0), sizes.sum(axis=0), goal, params.least_sensitivity)
+                ),
                 "objective_cross_fitted": choices[goal].cross_fitted[result.family.name],
                 "chosen": result.family == choices[goal].family,
                 "best": best.rule.describe(),

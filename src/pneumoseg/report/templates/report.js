@@ -5,7 +5,7 @@
   const links = [...document.querySelectorAll("a.panels")];
   const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
   const inTable = (name) => document.querySelector(`#every-case [data-part="${name}"]`);
-  const layers = ["truth", "prediction", "agreement"];
+  const layers = ["truth", "prediction", "agreement", "activation"];
   let current = null;
 
   const applyWindow = () => {
@@ -61,6 +61,7 @@
       part(`${name}-shown`).disabled = !copy(part(`${name}-layer`), article, name);
     }
     if (!article.dataset.agreement) part("prediction-shown").checked = true;
+    if (article.dataset.activation) part("activation-shown").checked = true;
     part("facts").replaceChildren(article.querySelector(".facts").cloneNode(true));
     applyLayers();
     if (!viewer.open) {
