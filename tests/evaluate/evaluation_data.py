@@ -41,11 +41,11 @@ def make_project(
     seed: int = 0,
     phantom: int = 1,
     maps: bool = True,
-    masks_known: bool = True,
+    masks_known: bool | None = True,
 ) -> Layout:
     """Write a project: two folds (the first one predicted), a test set, unlabelled images; two images a patient.
 
-    Without ``masks_known`` every second positive image is known by its label alone.
+    Without ``masks_known`` every second positive image is known by its label alone, with None each.
     """
     project = Layout(root)
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def make_project(
         if fold and rng.random() < prevalence:
             for _ in range(int(rng.integers(1, 3))):
                 truth |= ellipse(rng, rows, columns)
-        known_mask = masks_known or index % 2 == 0 or not truth.any()
+        known_mask = masks_known or (masks_known is False and index % 2 == 0) or not truth.any()
         if truth.any() and known_mask:
             write_png(project.masks / f"{image_id}.png", truth.astype(np.uint8) * 255)
         levels = made_up_map(rng, truth, skill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn import metrics
 from pneumoseg.evaluate.evaluating import evaluate
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.result import TestResult
+from pneumoseg.report.headline import judge
+from pneumoseg.report.inputs import read_figures
 from pneumoseg.rule.cases import Predictions
 from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, read_rule
 from pneumoseg.shared.errors import DataError
@@ -135,6 +138,37 @@ def test_a_label_without_a_mask_counts_for_labels_alone(tmp_path: Path) -> None:
     assert part.figure("pooled_dice").value == pytest.approx(2 * left["intersection_px"].sum() / total.sum())
     assert "mask_unknown" in part.codes()
     assert part.instances.truths < whole.instances.truths
+
+
+def test_without_any_mask_of_a_positive_nothing_of_masks_is_told(tmp_path: Path) -> None:
+    """Dice of negatives alone would be their specificity, and marking nothing would score 1."""
+    known = make_project(tmp_path / "known", images=160, size=(48, 40), seed=3)
+    labels = make_project(tmp_path / "labels", images=160, size=(48, 40), seed=3, masks_known=None)
+    for project in (known, labels):
+        tune(project, TUNE, 1)
+    tuned, calls = read_json(labels.thresholds), ("sensitivity", "specificity", "prevalence", "ppv", "auc", "accuracy")
+    for part in ("optimistic", "plain_05"):
+        assert tuned[part][DICE_ALL.name] is tuned[part]["all_empty"] is tuned[part]["sensitivity"] is None
+        assert tuned[part]["beats_all_empty"]["difference"] is None
+        assert 0 <= tuned[part]["specificity"] <= 1
+    assert pd.read_csv(labels.tune / "thresholds.csv")[["dice_all", "dice_pos", "all_empty"]].isna().all(axis=None)
+
+    labels.thresholds.write_bytes(known.thresholds.read_bytes())
+    whole, part = evaluate(known, EVALUATE, 1), evaluate(labels, EVALUATE, 1)
+    for name in calls:
+        assert part.figure(name) == whole.figure(name), name
+    masks = ("dice_all", "dice_pos", "all_empty", "iou", "iou_pos", "pooled_dice", "pooled_iou", "ap", "hd95_px")
+    groups = [part, part.plain_05, *part.subgroups]
+    assert [group.figure(name).value for group in groups for name in masks] == [None] * len(masks) * len(groups)
+    assert part.n_mask_known == part.n - part.n_positive > 0
+    assert (part.beats_all_empty.verdict, part.beats_plain_05.difference) == ("unknown", None)
+    assert "no_positive_mask" in part.codes()
+    told = {"mask_unknown", "all_empty_not_beaten", "plain_not_beaten", "surface_left_out", "no_map"}
+    assert not part.codes() & told
+    assert set(read_json(labels.headline)) == {"auc", "sensitivity", "specificity"}
+    verdict = judge(read_figures(labels))
+    assert verdict.kind == "good"  # by the AUC
+    assert not re.search(r"Dice \d|Dice of", " ".join(verdict.sentences))
 
 
 def test_a_lost_or_a_surplus_mask_is_refused(tmp_path: Path) -> None:

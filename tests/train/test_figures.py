@@ -1,6 +1,7 @@
 """The figures of a validation: by hand, and against maps gone through pixel by pixel."""
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -55,6 +56,19 @@ def test_the_best_rule_by_brute_force_on_maps():
                       for mask, truth, total in zip(masks, truths, totals, strict=True)]  # fmt: skip
             best = max(best, float(np.mean(scores)))
     assert summarise(seen)["dice_tuned"] == pytest.approx(best)
+
+
+def test_without_any_mask_of_a_positive_no_figure_of_masks_is_had():
+    """Of negatives alone a Dice of all images would be their specificity."""
+    seen = at_one_level([0, 0, 0], [0, 9, 0], [0, 0, 0])
+    positive, marked = np.array([False, False, False, True]), np.array([False, True, False, True])
+    probability = np.array([0.1, 0.2, 0.3, 0.9])
+    seen = replace(seen, loss=np.ones(4), probability=probability, positive=positive, marked=marked)
+    had = summarise(seen)
+    assert had["auc"] == had["sensitivity"] == 1
+    assert had["specificity"] == pytest.approx(2 / 3)
+    assert not {figure.name for figure in FIGURES if figure.needs_map} & had.keys()
+    assert "dice_all" in summarise(at_one_level([0, 0], [0, 9], [0, 0]))  # no positive image at all
 
 
 def told(history: list[dict[str, float]], metric: str = "dice_tuned") -> str:

@@ -24,6 +24,7 @@ from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import read_object
 from pneumoseg.shared.lockfile import LockedStage
 from pneumoseg.shared.tables import FOLDS, Columns, read_history, read_table
+from pneumoseg.stats.bootstrap import Estimate
 from pneumoseg.track.provenance import broken_link, changed_outputs, chosen, current_stages, locked_params
 
 #: The name of the files that lie here, whatever was committed; dvc calls them so too.
@@ -148,7 +149,7 @@ def read_cases(path: Path, test: TestResult) -> pd.DataFrame:
     frame["dice"] = exact
     if "called" not in frame:
         frame["called"] = (frame["predicted_px"] > 0).astype("Int64")
-    mean = float(exact[known].mean()) if known.any() else None
+    mean = Estimate.of(DICE_ALL.of(frame).value).value
     said = test.figure(DICE_ALL.name).value
     if test.n != len(frame) or (said is None) != (mean is None) or abs((said or 0) - (mean or 0)) >= _ROUNDING:
         raise DataError(

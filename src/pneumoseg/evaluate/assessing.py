@@ -12,7 +12,7 @@ import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.measuring import measure, read_attributes, table_of
-from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
+from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of, of_masks
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.metrics.image_calls import predictive_values
 from pneumoseg.evaluate.metrics.image_ranking import AUC
@@ -101,6 +101,8 @@ def assess(
         kind: of images, for the notes: test or external.
     """
     bootstrap = PatientBootstrap(patient_codes(list(rows["patient"])), params.bootstrap_replicates, params.seed)
+    # Where it is empty, it is so for subgroups that have no positive image, too.
+    rows = rows.assign(**{name: of_masks(rows, name) for name in ("dice", "plain_dice", "iou", "intersection_px")})
     figures = {
         section: estimate([metric for metric in all_metrics() if metric.section == section], rows, bootstrap)
         for section in ("", "surface", "instances")
@@ -177,18 +179,24 @@ def _notes(rows: pd.DataFrame, result: TestResult, kind: str) -> tuple[Note, ...
     no_map, masks = bool(rows["predicted_px"].isna().all()), result.n_mask_known or 0
     patients = rows.loc[rows["pneumothorax"] == 1, "patient"].nunique()
     empty, plain = result.beats_all_empty, result.beats_plain_05
-    without = 0 if no_map else masks - (result.surface.n_px)
+    no_mask = not no_map and bool(patients) and result.figure(DICE_ALL.name).value is None
+    without = 0 if no_map or no_mask else masks - (result.surface.n_px)
     told = {
         "phantom": result.phantom and "phantom data: these figures say nothing about patients",
         "no_map": no_map and "the networks give no map: figures of masks cannot be had",
+        "no_positive_mask": no_mask
+        and f"no {kind} image with pneumothorax has a known mask: Dice and all other figures of masks cannot be had, "
+        "those of calls and probabilities can",
         "mask_unknown": masks < result.n
+        and not no_mask
         and f"figures of masks leave out {result.n - masks} of {result.n} images, whose mask is not known",
         "all_empty_not_beaten": empty.verdict in _NOT_BETTER
         and f"{DICE_ALL.name} is not shown to beat the all-empty score: {_text(empty)}",
         "plain_not_beaten": plain.verdict in _NOT_BETTER
         and f"the tuned rule is not shown to beat the plain threshold 0.5: {_text(plain)}",
         "all_called_negative": not rows["called"].any()
-        and f"every {kind} image is called negative" + (f": {DICE_ALL.name} is the all-empty score" * (not no_map)),
+        and f"every {kind} image is called negative"
+        + (f": {DICE_ALL.name} is the all-empty score" * (not no_map and not no_mask)),
         "no_positives": not patients
         and f"no {kind} image has a pneumothorax: nothing can be said of how well one is found",
         "few_patients": 0 < patients < FEW

@@ -74,6 +74,16 @@ def column(rows: pd.DataFrame, name: str) -> Floats:
     return rows[name].to_numpy(np.float64, na_value=np.nan)
 
 
+def of_masks(rows: pd.DataFrame, name: str) -> Floats:
+    """A column of what is measured on masks, as ``column``; all of it NaN where no positive image has a value.
+
+    Of negatives alone it would tell how many are called, under the name of a figure of masks. Where there is no
+    positive image at all it stays as it is.
+    """
+    values, positive = column(rows, name), column(rows, "pneumothorax") > 0
+    return values * np.nan if positive.any() and not np.isfinite(values[positive]).any() else values
+
+
 def mean_of(values: Floats, counted: NDArray[np.bool_] | Floats | None = None, bounded: bool = True) -> Ratio:
     """The mean of (N,) values over the images that are counted (by default all) and have one."""
     known = np.isfinite(values) & (True if counted is None else counted > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pneumoseg.shared.files import read_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.resizing import resize
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, read_table, unknown_patient
+
+logger = logging.getLogger(__name__)
 
 TEST = "test"
 
@@ -42,14 +45,31 @@ class Sample:
     known: bool
 
     def read_mask(self) -> NDArray[np.bool_]:
-        """(H, W) of the original size; empty without pneumothorax."""
-        return np.zeros(self.size, np.bool_) if self.mask is None else read_png(self.mask) > 0
+        """(H, W) of the original size; empty without pneumothorax.
+
+        Raises:
+            DataError: the mask is missing, or no pixel of it is marked.
+        """
+        if self.mask is None:
+            return np.zeros(self.size, np.bool_)
+        mask = read_png(self.mask) > 0
+        if not mask.any():
+            raise DataError(f"{self.mask}: no pixel is marked, but {self.image_id} is positive; run dvc repro masks")
+        return mask
 
     def picture_mask(self) -> NDArray[np.bool_]:
-        """(H, W) of the PNG, which extract.size_px may have made smaller: a pixel of it is marked where half is."""
+        """(H, W) of the PNG, which extract.size_px may have made smaller: a pixel of it is marked where half is.
+
+        Of a mask that would vanish so, the pixels of which most is marked stay: the image is no negative.
+        """
         rows, columns = read_png(self.image).shape
         levels = resize(self.read_mask().astype(np.float32), rows, columns)
-        return np.asarray(levels >= 0.5, np.bool_)
+        least = min(0.5, float(levels.max())) if self.mask is not None else 0.5
+        if least < 0.5:
+            logger.warning(
+                "%s: its mask would vanish at %d x %d pixels; those most marked are kept", self.image_id, rows, columns
+            )
+        return np.asarray(levels >= least, np.bool_)
 
 
 def read_samples(layout: Layout) -> list[Sample]:

@@ -139,7 +139,9 @@ def _limits(inputs: Inputs) -> Iterable[str]:
         f"The test set has {count_of(test.n, 'image')}{patients}, {test.n_positive:,} with pneumothorax; "
         "intervals are 95 %, by bootstrap over patients."
     )
-    yield from (sentence(note.text) for note in test.notes if note.code in ("no_map", "mask_unknown"))
+    yield from (
+        sentence(note.text) for note in test.notes if note.code in ("no_map", "no_positive_mask", "mask_unknown")
+    )
     small = small_groups(inputs)
     if small:
         groups = "every subgroup" if len(small) == len(test.subgroups) else f"these subgroups: {listed(small)}"

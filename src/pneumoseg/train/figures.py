@@ -78,7 +78,14 @@ def _loss(seen: Validated) -> float | None:
 
 
 def _of_masks(measure: Callable[[LevelCounts], float | None]) -> Callable[[Validated], float | None]:
-    return lambda seen: None if seen.counts is None else measure(seen.counts)
+    """None, too, where there are positives and none of their masks is known: negatives alone tell of calls."""
+
+    def of(seen: Validated) -> float | None:
+        if seen.counts is None or (seen.positive.any() and not seen.counts.truth_px.any()):
+            return None
+        return measure(seen.counts)
+
+    return of
 
 
 def _scores(counts: LevelCounts) -> NDArray[np.float64]:

@@ -55,8 +55,10 @@ class Validation:
     @property
     def all_empty(self) -> float | None:
         """Mean Dice of predicting nothing: the share of negatives among known masks; None where there are no maps."""
-        known = len(self._ids) - len(self._unknown.intersection(self._ids))
-        return 1.0 - len(self._truth) / known if self._family.gives_map and known else None
+        unknown = self._unknown.intersection(self._ids)
+        known = len(self._ids) - len(unknown)
+        nothing = not known or (unknown and not self._truth)  # as figures of masks
+        return None if nothing or not self._family.gives_map else 1.0 - len(self._truth) / known
 
     def check(self, wanted: Mapping[str, str]) -> None:
         """Refuse parameters that ask for a figure that these images cannot give, before an epoch is spent.

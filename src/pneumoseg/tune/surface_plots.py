@@ -19,13 +19,25 @@ from pneumoseg.shared.tables import write_table
 from pneumoseg.tune.probability_rule import ImageCalls, rule_at
 
 
+def judged_rows(rows: pd.DataFrame, mask_unknown: int) -> pd.DataFrame:
+    """Outcomes without Dice where all positives are among the images left out: negatives say nothing of masks."""
+    return rows.assign(dice=np.nan) if mask_unknown and not rows["pneumothorax"].any() else rows
+
+
 def write_mask_surfaces(
-    folder: Path, counts: LevelCounts, rule: DecisionRule, params: TuneParams, phantom: bool
+    folder: Path, counts: LevelCounts, rule: DecisionRule, params: TuneParams, phantom: bool, mask_unknown: int
 ) -> None:
-    """Write the tables of single thresholds and of top thresholds and areas, and draw them."""
-    thresholds = threshold_table(lambda threshold: counts.outcomes(DecisionRule("single", threshold)))
+    """Write the tables of single thresholds and of top thresholds and areas, and draw them.
+
+    Without a positive image among the counts, while some were left out for their unknown masks, there is no second.
+    """
+    thresholds = threshold_table(
+        lambda threshold: judged_rows(counts.outcomes(DecisionRule("single", threshold)), mask_unknown)
+    )
     _write(folder / "thresholds.csv", thresholds)
     _plot_thresholds(folder / "thresholds.png", thresholds, rule, phantom)
+    if mask_unknown and not counts.truth_px.any():
+        return
     surface = surface_table(counts, rule, params)
     _write(folder / "surface.csv", surface)
     if len(surface):  # no areas or no top thresholds were given

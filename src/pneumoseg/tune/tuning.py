@@ -26,7 +26,7 @@ from pneumoseg.stats.margins import margin_of
 from pneumoseg.tune.probability_rule import CallSearch, ImageCalls
 from pneumoseg.tune.search import Family, Search, families
 from pneumoseg.tune.selection import Choice, Judged, choose, objective, patient_groups, search_family
-from pneumoseg.tune.surface_plots import write_call_surface, write_mask_surfaces
+from pneumoseg.tune.surface_plots import judged_rows, write_call_surface, write_mask_surfaces
 
 _LOGGER = logging.getLogger("pneumoseg")
 # Of the intervals in thresholds.json; those of the test set have a parameter.
@@ -63,7 +63,7 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
     if isinstance(images, ImageCalls):
         write_call_surface(folder, images, rule, phantom)
     else:
-        write_mask_surfaces(folder, images, rule, params, phantom)
+        write_mask_surfaces(folder, images, rule, params, phantom, len(cases) - len(used))
     return rule
 
 
@@ -82,7 +82,7 @@ def _choose(
     choice = None if found is None else found.choices[goal]
     rule = plain if choice is None else choice.rule
     bootstrap = PatientBootstrap(images.patients, _REPLICATES, params.seed)
-    chosen = images.outcomes(rule)
+    chosen = judged_rows(images.outcomes(rule), mask_unknown)
     warnings = _warnings(chosen, images.patients, reason, mask_unknown)
     if goal != params.objective:
         warnings.append(
@@ -97,7 +97,7 @@ def _choose(
         "mask_unknown": mask_unknown,
         "optimistic": _outcome(chosen, bootstrap),
         "cross_fitted": None if choice is None else _cross_fitted(images, groups, choice, bootstrap),
-        "plain_05": _outcome(images.outcomes(plain), bootstrap),
+        "plain_05": _outcome(judged_rows(images.outcomes(plain), mask_unknown), bootstrap),
         "searched": [] if found is None else found.searched,
         "other_objective": None if found is None else found.other(images, groups, goal, bootstrap),
         "collapse": int(not chosen["called"].any()),
@@ -134,7 +134,8 @@ def _too_little(positive: NDArray[np.bool_], groups: NDArray[np.int64], no_limit
         return "tune.gate_probabilities is empty and the networks give no map: nothing to tune, the limit 0.5 is used"
     if not positive.any():
         image = "image with a known mask" if mask_unknown else "image"
-        return f"no validation {image} has a pneumothorax: nothing to tune on, the plain rule p > 0.5 is used"
+        text = f"no validation {image} has a pneumothorax: nothing to tune on, the plain rule p > 0.5 is used"
+        return text + ("; networks without maps have their image probability tuned on labels" * bool(mask_unknown))
     if len(np.unique(groups)) < 3:
         return "fewer than three validation patients: nothing to tune on, the plain rule p > 0.5 is used"
     return ""
@@ -231,6 +232,8 @@ def _warnings(rows: pd.DataFrame, patients: NDArray[np.int64], reason: str, mask
         found.append(
             "collapse: the rule calls every validation image negative, so its Dice is the all-empty score, and no rule "
             "of the grid does better; train longer or otherwise, or set tune.objective: balanced"
+            if not reason
+            else "the rule calls every validation image negative"
         )
     elif rows["called"].all() and not rows["pneumothorax"].all():
         found.append("the rule calls every validation image positive: its specificity is 0")

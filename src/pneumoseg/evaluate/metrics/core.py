@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pneumoseg.evaluate.metric import Floats, Metric, column, mean_of, register
+from pneumoseg.evaluate.metric import Floats, Metric, column, mean_of, of_masks, register
 from pneumoseg.stats.bootstrap import Ratio
 
 
@@ -14,13 +14,12 @@ def _positive(rows: pd.DataFrame) -> Floats:
 
 def _all_empty(rows: pd.DataFrame) -> Ratio:
     """What marking nothing would score on the images that have a Dice."""
-    dice = column(rows, "dice")
-    return mean_of(0 * dice + 1 - _positive(rows))
+    return mean_of(0 * of_masks(rows, "dice") + 1 - _positive(rows))
 
 
 DICE_ALL = register(
     Metric(
-        "dice_all", "Dice, all images", lambda rows: mean_of(column(rows, "dice")),
+        "dice_all", "Dice, all images", lambda rows: mean_of(of_masks(rows, "dice")),
         headline=True, of_rule=True, subgroups="mixed",
     )
 )  # fmt: skip

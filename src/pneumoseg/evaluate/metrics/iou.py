@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pneumoseg.evaluate.metric import Metric, column, mean_of, register
+from pneumoseg.evaluate.metric import Metric, column, mean_of, of_masks, register
 from pneumoseg.stats.bootstrap import Ratio
 
 _POOLED = "(all pixels as one image; not comparable with the others)"
@@ -16,11 +16,11 @@ def _pooled(rows: pd.DataFrame, dice: bool) -> Ratio:
         np.nan_to_num(column(rows, name)) for name in ("truth_px", "predicted_px", "intersection_px")
     )
     # Only of images that have both masks.
-    both = np.isfinite(column(rows, "intersection_px"))
+    both = np.isfinite(of_masks(rows, "intersection_px"))
     return Ratio.of(both * (1 + dice) * shared, both * (truth + marked - (not dice) * shared))
 
 
-register(Metric("iou", "IoU, all images", lambda rows: mean_of(column(rows, "iou"))))
+register(Metric("iou", "IoU, all images", lambda rows: mean_of(of_masks(rows, "iou"))))
 register(
     Metric("iou_pos", "IoU, positives only", lambda rows: mean_of(column(rows, "iou"), column(rows, "pneumothorax")))
 )
