@@ -18,7 +18,9 @@ def work(name: str, params: Params) -> None:
     from pneumoseg.external.evaluation import evaluate_site
     from pneumoseg.shared.layout import Layout
 
-    evaluate_site(Layout(site=name), params.evaluate, params.runtime.workers, sorted(params.data.more))
+    site, named = Layout(site=name), params.split.patient_map
+    patient_map = None if named is None else site.root / named
+    evaluate_site(site, params.evaluate, params.runtime.workers, sorted(params.data.more), patient_map)
 
 
 def main(argv: list[str] | None = None) -> int:

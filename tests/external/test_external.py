@@ -305,6 +305,23 @@ def test_shared_images_by_their_gravest_part_and_surest_reason(tmp_path: Path):
     ]
 
 
+def test_names_of_nih_tell_images_and_patients_by_the_map(tmp_path: Path):
+    """SIIM-ACR is a part of NIH ChestX-ray14 under other ids, whose patients have further radiographs there."""
+    site = overlap_tables(tmp_path)
+    names = {"00000007_001": "the same as t", "00000007_002": "t's patient", "00000008_000": "e's", "00000009_000": ""}
+    table = pd.DataFrame({"image_id": list(names), "patient_id": "hash", "phantom": 0, "pixels_sha256": list(names)})
+    write_table(site.metadata, table.assign(patient_id=list("abcd")), METADATA)
+    write_table(site.folds, table[["image_id"]].assign(patient="", fold="test"), FOLDS)
+    write_table(site.similar, pd.DataFrame(columns=list(SIMILAR)), SIMILAR)
+    assert find_shared(site).empty
+    (tmp_path / "map.csv").write_text("t,00000007_001.png\ne,00000008\n")
+    assert find_shared(site, (), tmp_path / "map.csv").to_numpy().tolist() == [
+        ["00000007_001", "map", "training"],
+        ["00000007_002", "patient", "training"],
+        ["00000008_000", "patient", "test"],
+    ]
+
+
 # Figures -----------------------------------------------------------------------------------------------------------
 
 
@@ -382,7 +399,7 @@ def test_figures_are_those_of_the_stage_evaluate_and_own_files_stay(own: Layout,
     found, expected = read_json(site.test), read_json(merged.test)
     assert found.pop("overlap") == {
         "images": 0,
-        "by": {"id": 0, "pixels": 0, "similar": 0, "patient": 0},
+        "by": {"id": 0, "map": 0, "pixels": 0, "similar": 0, "patient": 0},
         "with": {"training": 0, "other": 0, "test": 0},
     }
     assert "without_shared" not in found
@@ -491,7 +508,7 @@ def test_shared_images_are_counted_told_and_left_out_beside(tmp_path: Path, capl
     assert content["n"] == 4
     assert content["overlap"] == {
         "images": 1,
-        "by": {"id": 1, "pixels": 0, "similar": 0, "patient": 0},
+        "by": {"id": 1, "map": 0, "pixels": 0, "similar": 0, "patient": 0},
         "with": {"training": 1, "other": 0, "test": 0},
     }
     left = content["without_shared"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,11 @@ CASES: Columns = {**TEST_CASES, "shared_by": "text", "shared_with": "text"}
 
 
 def evaluate_site(
-    site: Layout, params: EvaluateParams, workers: int | None = None, more: Sequence[str] = ()
+    site: Layout,
+    params: EvaluateParams,
+    workers: int | None = None,
+    more: Sequence[str] = (),
+    patient_map: Path | None = None,
 ) -> TestResult:
     """Judge a set: the same figures as of the test images, under the same rule and temperature.
 
@@ -40,6 +45,7 @@ def evaluate_site(
         params: section evaluate.
         workers: threads; None one a core. No output depends on it.
         more: names of data.more, which networks learnt from as well.
+        patient_map: split.patient_map, which may tell the NIH names of data.root's images; None: there is none.
 
     Returns:
         What was written to ``site.test``.
@@ -47,7 +53,7 @@ def evaluate_site(
     Raises:
         DataError: files are missing or contradict each other.
     """
-    predictions, shared = Predictions.read(site), find_shared(site, more)
+    predictions, shared = Predictions.read(site), find_shared(site, more, patient_map)
     overlap = Overlap(
         images=len(shared),
         by={reason: int((shared["reason"] == reason).sum()) for reason in REASONS},
