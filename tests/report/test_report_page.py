@@ -373,6 +373,33 @@ def test_labels_without_masks_are_counted_and_shown_without_a_truth(tmp_path, ro
     assert not shown & {"test-00-truth.png", "test-01-truth.png"}
 
 
+def test_without_any_mask_of_a_positive_no_dice_is_told_anywhere(tmp_path, root):
+    folder = make_inputs(tmp_path, root, without_mask=12)
+    page = report(folder)
+    inputs = read_inputs(Layout(folder), small_params(folder))
+    assert "no_positive_mask" in inputs.test.codes()
+    assert judge(inputs).kind in ("good", "open")
+    head = page[page.index('<section id="result">') : page.index('<section id="cases">')]
+    assert re.search(r"no test image with pneumothorax has a known mask", head, re.IGNORECASE)
+    text = Elements(head).text
+    assert all(f"{name} — —" in text for name in ("Dice, all images", "Dice, positives only", "IoU, all images"))
+    assert not re.search(r"Dice \d|Dice of", text)
+    card = (folder / "data/report/model_card.md").read_text()
+    measured = card.partition("## Measured on the test images")[2]
+    assert "has a known mask" in measured
+    assert not re.search(r"Dice\D{0,40}0\.\d", measured)
+
+
+def test_further_training_sets_stand_on_page_and_card(inputs):
+    counts = {"images": 40, "positives": 9, "label_only": 3, "copies_of_main": {"id": 0, "map": 4, "pixels": 1},
+              "patients_who_judge": {"fold0": 2, "fold1": 6}}  # fmt: skip
+    edit_json(inputs / "metrics/split.json", more={"nih": counts})
+    text = Elements(report(inputs)).text
+    assert "nih 40 9 3 5 6" in text[text.index("Further training sets") :]
+    card = (inputs / "data/report/model_card.md").read_text()
+    assert "data.more.nih as well: 35 images, 3 of all 40 known by their label alone" in card
+
+
 def test_a_figure_of_the_list_is_shown_wherever_figures_are(inputs):
     toy = Metric("toy", "toy measure", lambda rows: mean_of(column(rows, "probability")), headline=True)
     with METRICS.temporarily(toy.name, toy):

@@ -13,6 +13,7 @@ from pneumoseg.report.headline import judge
 from pneumoseg.report.inputs import Inputs
 from pneumoseg.report.judging import small_groups
 from pneumoseg.report.parts import Part, count_of, listed, number, percent, sentence, told
+from pneumoseg.shared.files import read_object
 from pneumoseg.stats.bootstrap import FEW
 
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
@@ -109,6 +110,12 @@ def _data_points(inputs: Inputs) -> Iterable[str]:
         yield (
             f"{count_of(unknown, 'image')} of {positives:,} with pneumothorax have a label without a mask: they teach "
             "and judge the probability of the image, and are in no figure of masks."
+        )
+    for name, found in (read_object(inputs.layout.split_counts).get("more") or {}).items():
+        copies = sum(found["copies_of_main"].values())
+        yield (
+            f"Trained on data.more.{name} as well: {count_of(found['images'] - copies, 'image')}, "
+            f"{found['label_only']:,} of all {found['images']:,} known by their label alone; never tested on."
         )
     others = len(inputs.annotations) - len(annotated)
     if others:
