@@ -76,8 +76,8 @@ def test_one_row_holds_every_parameter_and_its_fold_the_curves(
     assert row.data.metrics == {"best/best_epoch": 3, "best/val_dice_pos": 0.375, "seconds": 8, "images_per_second": 4}
     assert run.data.tags["mlflow.parentRunId"] == row.info.run_id
     assert curve(tmp_path, params, run, "val_dice_pos") == [(1, 0.125), (2, 0.25), (3, 0.375)]
-    assert curve(tmp_path, params, run, "epoch/seconds") == [(1, 2), (2, 2), (3, 2)]
-    assert run.data.metrics.keys() == {"val_dice_pos", "epoch/seconds"}  # curves alone
+    assert curve(tmp_path, params, run, "system/seconds") == [(1, 2), (2, 2), (3, 2)]
+    assert run.data.metrics.keys() == {"val_dice_pos", "system/seconds"}  # curves alone
 
 
 def test_a_killed_training_goes_on_in_its_run(tmp_path: Path, params: Params) -> None:

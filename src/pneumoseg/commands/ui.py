@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     environment["MLFLOW_BACKEND_STORE_URI"] = store.uri
     # Ours has no jobs, and its job runners cost seconds, memory and, on Ctrl-C, pages of tracebacks.
     environment.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    environment.setdefault("PYTHONWARNINGS", "ignore")  # of the libraries that MLflow stands on
     server = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
     with suppress(KeyboardInterrupt), _ending_with_us(server):
         if _answers(server, args.port):

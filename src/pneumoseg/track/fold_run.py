@@ -15,7 +15,7 @@ class FoldRun:
         Args:
             epoch: its number, the step of the curves; one that the run has already is skipped.
             row: figures by name.
-            timing: costs of this epoch; they appear as ``epoch/<name>``.
+            timing: costs of this epoch; they appear as ``system/<name>``.
         """
 
     def finish(

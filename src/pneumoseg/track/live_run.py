@@ -36,7 +36,8 @@ class LiveRun(FoldRun):
 
     def log_epoch(self, epoch: int, row: Mapping[str, Any], timing: Mapping[str, float] | None = None) -> None:
         """See FoldRun."""
-        self._queue(epoch, {**row, **{f"epoch/{name}": value for name, value in (timing or {}).items()}})
+        # By this beginning MLflow knows what belongs to its page of system metrics: curves of learning come first.
+        self._queue(epoch, {**row, **{f"system/{name}": value for name, value in (timing or {}).items()}})
         if time.monotonic() >= self._not_before:
             self._write()
 
