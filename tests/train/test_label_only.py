@@ -95,6 +95,20 @@ def test_a_further_set_teaches_by_its_masks_or_by_its_labels(tmp_path: Path):
     assert (arrays.mask("b/image00") == arrays.mask("image00")).all()
 
 
+def test_auto_chooses_by_ranking_where_no_positive_validation_image_has_a_mask(tmp_path: Path, caplog):
+    layout = write_disks(tmp_path)
+    table = read_table(layout.annotations, ANNOTATIONS)
+    table["mask_known"] = 1 - table["pneumothorax"]
+    write_table(layout.annotations, table, ANNOTATIONS)
+    fresh_dir(layout.masks)
+    trained = train(layout, tmp_path, make_params(model=HEAD, scheduler={"name": "plateau"}))
+    assert trained.summary["selection_metric"] == "auc"
+    assert "auc chooses the epoch, not auc_and_dice_pos" in caplog.text
+    assert {"val_auc", "val_sensitivity"} <= trained.history[0].keys()
+    assert not {"val_dice_all", "val_dice_pos", "val_iou", "val_all_empty"} & trained.history[0].keys()
+    assert "val_all_empty" not in trained.summary
+
+
 def test_a_share_of_every_batch_has_a_label_alone(partly: Layout, tmp_path: Path):
     params = make_params(model=HEAD, batch_size=4, label_only_share=0.25).train
     manifest = pd.DataFrame(

@@ -52,6 +52,12 @@ class FoldData:
         return sorted({*self.manifest["image_id"], *self.validation_ids, *self.unlabelled_ids})
 
     @cached_property
+    def outlined(self) -> bool:
+        """Whether masks can be judged on the validation images: not where all of their positives have a label alone."""
+        unknown = self.unknown_masks.intersection(self.validation_ids)
+        return not unknown or any(self.layout.mask(image_id).is_file() for image_id in self.validation_ids)
+
+    @cached_property
     def label_only(self) -> dict[str, bool]:
         """The label of each image of the training pool whose mask is not known."""
         rows = self.manifest[self.manifest["image_id"].isin(self.unknown_masks)]

@@ -20,7 +20,7 @@ from pneumoseg.augment import Augmenter
 from pneumoseg.config import Params
 from pneumoseg.config.model import ModelParams
 from pneumoseg.config.runtime import RuntimeParams
-from pneumoseg.config.train import SchedulerParams, TrainParams
+from pneumoseg.config.train import SchedulerParams, TrainParams, ValidationMetric
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.family import Family
 from pneumoseg.networks.network import Network, check_size, freeze_unused
@@ -38,7 +38,7 @@ from pneumoseg.train.averaging import Weights
 from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
 from pneumoseg.train.collapse import collapse_of, unmoved_since
 from pneumoseg.train.dataset import TrainingSet
-from pneumoseg.train.figures import check_measured
+from pneumoseg.train.figures import BY_NAME, check_measured
 from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.loop import OnEpoch, Result, Trainer
 from pneumoseg.train.resume import Checkpoint
@@ -79,7 +79,7 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
     """
     started = time.perf_counter()
     family: Family = FAMILIES[params.model.architecture]
-    train, runtime = _with_figures(params.train, family), params.runtime
+    train, runtime = _with_figures(params.train, family, data.outlined), params.runtime
     wanted = _wanted_figures(train)
     for key, name in wanted.items():
         check_measured(name, key, params.model.architecture, family.gives_map)
@@ -107,9 +107,19 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
     return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others, used)
 
 
-def _with_figures(params: TrainParams, family: Family) -> TrainParams:
-    """``auto`` replaced: the figure that the family chooses by; for a schedule, the one that chooses the epoch."""
-    metric = family.chooses if params.selection_metric == "auto" else params.selection_metric
+def _with_figures(params: TrainParams, family: Family, outlined: bool) -> TrainParams:
+    """``auto`` replaced: the figure that the family chooses by; for a schedule, the one that chooses the epoch.
+
+    Without ``outlined`` validation images (FoldData) that is one of ranking.
+    """
+    metric = params.selection_metric
+    if metric == "auto":
+        metric = cast(ValidationMetric, family.chooses)
+        if BY_NAME[metric].needs_map and not outlined:
+            logger.warning(
+                "no validation image with pneumothorax has a known mask: auc chooses the epoch, not %s", metric
+            )
+            metric = "auc"
 
     def scheduler(given: SchedulerParams | None) -> SchedulerParams | None:
         if given is None or given.plateau.metric != "auto":
