@@ -224,7 +224,7 @@ NOT_FOUND = {
 #: Of every recipe.
 STATED = {
     "split.folds", "split.train_folds", "split.positive_share", "augment.border", "augment.online",
-    *(f"model.{key}" for key in ModelParams.model_fields if key not in ("aspp", "image_head", "detector")),
+    *(f"model.{key}" for key in ModelParams.model_fields if key not in ("aspp", "image_head", "detector", "lungs")),
     "model.aspp.enabled", "model.image_head.enabled", "train.seed", "train.batch_size", "train.accumulate_batches",
     "train.lr", "train.optimiser.name", "train.optimiser.weight_decay", "train.scheduler.name",
     *(f"train.loss.{term}.weight" for term in ("dice", "bce", "focal", "lovasz", "tversky")),

@@ -63,6 +63,7 @@ class DataParams(Section):
     root: Annotated[str, Field(min_length=1), AfterValidator(_holds_input_only)]
     annotations: str = Field(min_length=1)
     labels: LabelParams = LabelParams()
+    lungs: str | None = Field(None, min_length=1)
     columns: dict[Role, Annotated[str, Field(min_length=1)]] = Field({})
 
 

@@ -55,6 +55,18 @@ class ImageHeadParams(Section):
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
+#: Value of model.lungs.source: the lung masks of the data set.
+FROM_MASKS = "masks"
+
+
+class LungParams(Section):
+    """Whether a network sees the lungs alone, and who finds them: lung masks, or the model folder of a network."""
+
+    source: str | None = Field(None, min_length=1)
+    margin: float = Field(0.08, ge=0, lt=0.5)
+    least_area_share: float = Field(0.2, ge=0, lt=1)
+
+
 class ModelParams(Section):
     """One network: an architecture of segmentation-models-pytorch, an encoder, and what is added to them."""
 
@@ -72,6 +84,7 @@ class ModelParams(Section):
     aspp: AsppParams = AsppParams()
     image_head: ImageHeadParams = ImageHeadParams()
     detector: DetectorParams = DetectorParams()
+    lungs: LungParams = LungParams()
 
     @field_validator("architecture")
     @classmethod

@@ -28,6 +28,7 @@ class PhantomParams(Section):
     chest_tube_share_positive: Share = 0.4
     chest_tube_share_negative: Share = 0.06
     confounder_share: Share = 0.15
+    lungs: bool = False
     jpeg_quality: int = Field(90, ge=50, le=100)
 
     @property

@@ -201,10 +201,29 @@ def _notes(rows: pd.DataFrame, result: TestResult, kind: str) -> tuple[Note, ...
         and f"no {kind} image has a pneumothorax: nothing can be said of how well one is found",
         "few_patients": 0 < patients < FEW
         and f"only {patients} {kind} patient{'s' * (patients > 1)} with pneumothorax: intervals are rough",
+        "lung_crop": _cut(rows),
         "surface_left_out": without
         and f"surface distances leave out {without} of {masks} images, in which a mask is empty",
     }
     return tuple(Note(code=code, text=text) for code, text in told.items() if text)
+
+
+def _cut(rows: pd.DataFrame) -> str:
+    """What networks that see the lungs alone could not see; empty where they see all."""
+    cuts = {name: cut for name, cut in zip(rows["image_id"], rows.get("cut", ()), strict=False) if cut is not None}
+    if not cuts:
+        return ""
+    lost = {name: cut.lesion_px for name, cut in cuts.items() if cut.lesion_px}
+    whole = sum(cut.whole for cut in cuts.values())
+    text = f"networks see the lungs alone: {whole} of {len(cuts)} images, without two lungs found, were seen whole; "
+    if not lost:
+        return text + "no pixel of a lesion lies outside of what was seen"
+    px = rows.set_index("image_id")["truth_px"]
+    worst = max(lost, key=lambda name: lost[name] / px[name])
+    return (
+        f"{text}{sum(lost.values()):,} of {int(px[list(cuts)].sum()):,} px of lesions lie outside of what was seen, at "
+        f"worst {lost[worst] / px[worst]:.1%} of one ({worst})"
+    )
 
 
 def _text(margin: Margin) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,16 @@ TEST_CASES: Columns = {
     "view_position": "text",
     "phantom": "integer",
 }
+#: What is known of an image while the stage runs, beside its row: ImageInstances and Cut, or None.
+UNWRITTEN = ["instances", "cut"]
 _UNKNOWN = float("nan")
+
+
+class Cut(NamedTuple):
+    """Of an image that networks saw by its lungs: pixels of the lesion outside, and whether it was seen whole."""
+
+    lesion_px: int
+    whole: bool
 
 
 def size_group(truth_px: float, image_px: int, limits_px_at_1024: tuple[int, int]) -> str:
@@ -115,8 +124,8 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
     """Read one image, decide it by the rule and by the plain one, and measure both.
 
     Returns:
-        Its row of test_cases.csv, NaN where that is empty, and ``instances``: ImageInstances, None where mask or map
-        are not known.
+        Its row of test_cases.csv, NaN where that is empty; ``instances``: ImageInstances, None where mask or map are
+        not known; and ``cut``.
 
     Raises:
         DataError: its files or tables contradict each other.
@@ -154,7 +163,17 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
         "view_position": about.view_position or "unknown",
         "phantom": about.phantom,
         "instances": _instances(case, predicted, truth, levels),
+        "cut": _cut(case, truth),
     }
+
+
+def _cut(case: Case, truth: Mask | None) -> Cut | None:
+    """What of the lesion no network saw; None where networks see all of an image."""
+    box = case.read_box()
+    if box is None:
+        return None
+    outside = 0 if truth is None else int(np.count_nonzero(truth)) - int(np.count_nonzero(box.cut(truth)))
+    return Cut(outside, bool(box.whole))
 
 
 def _instances(case: Case, predicted: Mask | None, truth: Mask | None, levels: Map | None) -> ImageInstances | None:
@@ -204,6 +223,6 @@ def _distances(predicted: Mask | None, truth: Mask | None, spacing_mm: tuple[flo
 
 
 def table_of(measured: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Measured images as the table test_cases.csv, sorted by image_id, and a column ``instances``."""
-    frame = pd.DataFrame(measured, columns=[*TEST_CASES, "instances"])
+    """Measured images as the table test_cases.csv, sorted by image_id, and the columns of UNWRITTEN."""
+    frame = pd.DataFrame(measured, columns=[*TEST_CASES, *UNWRITTEN])
     return frame.sort_values("image_id", ignore_index=True)

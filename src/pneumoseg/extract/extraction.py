@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydicom import uid
 
@@ -18,12 +19,14 @@ from pneumoseg.extract.one_file import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
 from pneumoseg.radiographs.rules import DOUBTFUL, FLAGS, JUNK, REFUSALS
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.files import fresh_dir, write_json
+from pneumoseg.shared.files import fresh_dir, write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
 from pneumoseg.sources.candidates import count_passed_over
+from pneumoseg.sources.lung_masks import lung_masks
 from pneumoseg.sources.source import DataSet, source_of
+from pneumoseg.sources.truth import Size
 
 _LOGGER = logging.getLogger(__name__)
 _NAMES_SHOWN = 10  # of the files of one flag, in the log
@@ -57,6 +60,8 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     kept = [outcome for outcome in outcomes if outcome.row is not None]
     refused = [outcome for outcome in outcomes if outcome.row is None]
     refused += [other for outcome in kept for other in outcome.beside]
+    if data.lungs is not None:
+        refused += _write_lungs(layout, layout.root / data.lungs, kept)
     rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
     write_table(layout.metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]
@@ -69,6 +74,22 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
         _LOGGER.info("%d other files below %s passed over, by suffix: %s", sum(passed_over.values()), root, told)
     _name_doubtful(kept)
     _judge(root, layout.rejected, kept, refused, params.max_rejected_fraction)
+
+
+def _write_lungs(layout: Layout, path: Path, kept: Sequence[Outcome]) -> list[Outcome]:
+    """Write the lung masks of data.lungs; gives those that cannot be used."""
+    rows = {outcome.image_id: outcome.row for outcome in kept if outcome.row is not None}
+    sizes = {name: Size(int(row["rows"] or 0), int(row["columns"] or 0)) for name, row in rows.items()}
+    refused, found = [], 0
+    for one in lung_masks(path, sizes):
+        if one.mask is None:
+            refused.append(Outcome(one.source, one.image_id, kind="lung_mask", reason=f"lungs: {one.reason}"))
+            continue
+        write_png(layout.lungs / f"{one.image_id}.png", one.mask.view(np.uint8) * np.uint8(255))
+        found += 1
+    tell = _LOGGER.info if found else _LOGGER.warning
+    tell("data.lungs = %s: lung masks of %d of %d images, %d cannot be used", path, found, len(rows), len(refused))
+    return refused
 
 
 def _settle_shared_ids(outcomes: Sequence[Outcome], folders: Sequence[Path]) -> list[Outcome]:

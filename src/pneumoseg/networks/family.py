@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pneumoseg.config.loss import LossParams
     from pneumoseg.config.model import ModelParams
     from pneumoseg.networks.network import Network
+    from pneumoseg.rule.crop import Box
     from pneumoseg.rule.findings import Detection, Finding
 
 
@@ -87,6 +88,7 @@ class Answer:
         map: (rows, columns) float32 in [0, 1]; None: the family gives no map.
         findings: told apart, best first; None: the family tells none apart.
         looked: (h, w) float32 in [0, 1], and ``outputs`` by name, as in Prediction; None: there is none.
+        seen: what networks saw of the image, where they see the lungs alone; None: all of it.
     """
 
     probability: float
@@ -94,6 +96,7 @@ class Answer:
     findings: list[Finding] | None = None
     looked: NDArray[np.float32] | None = None
     outputs: Mapping[str, float] | None = None
+    seen: Box | None = None
 
 
 #: (network, input as preparation.normalise makes it, truth) → (terms of the loss by name, output of the network).

@@ -176,7 +176,8 @@ def _ages(rng: np.random.Generator, patients: NDArray[np.int64], positive: NDArr
 
 def _uids(params: PhantomParams, role: Role, index: int) -> tuple[str, str, str]:
     """SOP instance, series and study: UUID-derived UIDs (PS3.5 B.2), or the test folder's names and empty ids."""
-    text = params.model_dump_json()
+    # What is written beside the images changes none of their names.
+    text = params.model_dump_json(exclude={"lungs"})
     digests = [hashlib.sha256(f"{text} {kind} {index}".encode()) for kind in ("sop", "series", "study")]
     if role == "unlabelled":
         return f"ID_{digests[0].hexdigest()[:9]}", "", ""

@@ -33,6 +33,8 @@ from pneumoseg.phantom.lesions import Pneumothorax, draw_pneumothorax
 from pneumoseg.phantom.vessels import hilum, vessel_tree
 
 SIDES = (RIGHT, LEFT)
+#: Masks by side of the patient.
+Lungs = dict[int, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Scene:
 @without_ipp()
 def render(
     scene: Scene, size_px: int, patient_rng: np.random.Generator, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Lungs]:
     """Render a radiograph and the truth.
 
     Args:
@@ -61,7 +63,8 @@ def render(
         rng: generator of this image.
 
     Returns:
-        Image (H, W) uint8, MONOCHROME2, and mask (H, W) bool: the space between pleural line and chest wall.
+        Image (H, W) uint8, MONOCHROME2, and mask (H, W) bool: the space between pleural line and chest wall; and
+        the lungs by side of the patient, (H, W) bool each, as an ideal film would show them: collapsed parts too.
     """
     # Small images are reduced from larger ones, so that lines keep their width against the body.
     factor = -(-512 // size_px) if size_px < 512 else 1
@@ -90,7 +93,11 @@ def render(
     support_devices.burn_in(shown, letters(scene.view_position, size_px, rng), int(rng.integers(190, 256)))
     # A sliver of a region in a small image covers less than half of any pixel, but is there.
     mask = truth >= min(0.5, float(truth.max())) if lesion is not None else np.zeros(shown.shape, np.bool_)
-    return shown, mask
+    return shown, mask, {side: _lung(lung, size_px) for side, lung in lungs.items()}
+
+
+def _lung(coverage: Layer, size_px: int) -> NDArray[np.bool_]:
+    return cv2.resize(coverage, (size_px, size_px), interpolation=cv2.INTER_AREA) >= SOLID
 
 
 def _gap(chest: Chest, canvas: Canvas, lungs: dict[int, Layer], lesion: Pneumothorax | None) -> tuple[Layer, Layer]:

@@ -20,8 +20,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from pneumoseg.config.phantom import PhantomParams
+from pneumoseg.phantom.anatomy import LEFT, RIGHT
 from pneumoseg.phantom.cohort import Case, generator, plan_cohort
-from pneumoseg.phantom.rendering import render
+from pneumoseg.phantom.rendering import Lungs, render
 from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import atomic_path, fresh_dir
@@ -31,6 +32,9 @@ from pneumoseg.shared.parallel import available_cores, run_all
 TRAINING_FOLDER = "dicom-images-train"
 TEST_FOLDER = "stage_2_images"
 TABLE = "train-rle.csv"
+#: The lungs in the columns and the code of CheXmask (sources/lung_masks reads them): absolute starts along the rows.
+LUNG_TABLE = "lungs.csv"
+LUNG_COLUMNS = "ImageId,Left Lung,Right Lung,Height,Width"
 # A new process costs as much as this many images.
 _IMAGES_A_PROCESS = 16
 # Of a mask cut in two, the share of pixels in both parts.
@@ -45,11 +49,13 @@ class Phantom:
         image: (H, W) uint8, MONOCHROME2.
         mask: (H, W) bool, True in the pneumothorax.
         metadata: the plan of the image.
+        lungs: (H, W) bool by side of the patient, collapsed parts too.
     """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     metadata: Case
+    lungs: Lungs
 
 
 def render_phantom(params: PhantomParams, index: int) -> Phantom:
@@ -60,8 +66,8 @@ def render_phantom(params: PhantomParams, index: int) -> Phantom:
     """
     case = plan_cohort(params)[index]
     patient = generator(params, "patient", case.patient)
-    image, mask = render(case.scene, params.size_px, patient, generator(params, "image", index))
-    return Phantom(image, mask, case)
+    image, mask, lungs = render(case.scene, params.size_px, patient, generator(params, "image", index))
+    return Phantom(image, mask, case, lungs)
 
 
 def phantom_file(params: PhantomParams, index: int) -> bytes:
@@ -79,7 +85,8 @@ def generate(layout: Layout, params: PhantomParams, workers: int | None) -> None
     """Write a phantom set.
 
     Args:
-        layout: phantom, emptied first, is the folder for dicom-images-train/, stage_2_images/ and train-rle.csv.
+        layout: phantom, emptied first, is the folder for dicom-images-train/, stage_2_images/, train-rle.csv and, where
+            the lungs are asked for, lungs.csv.
         params: section phantom.
         workers: processes; None for one a core, 0 for none beside this one. They change no byte.
 
@@ -92,28 +99,39 @@ def generate(layout: Layout, params: PhantomParams, workers: int | None) -> None
         workers = min(available_cores(), -(-len(cases) // _IMAGES_A_PROCESS))
         workers = 0 if workers == 1 else workers
     found = run_all(partial(_write_case, root, params), range(len(cases)), _crashed, workers, "phantom")
-    rows = [row for of_image in found for row in of_image]
+    rows = [row for of_image, _ in found for row in of_image]
     with atomic_path(root / TABLE) as temporary:
         # The header and the values have a leading space in the real table, too.
         temporary.write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n", "utf-8")
+    if params.lungs:
+        with atomic_path(root / LUNG_TABLE) as temporary:
+            lines = [LUNG_COLUMNS, *(lungs for _, lungs in found)]
+            temporary.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _crashed(index: int) -> list[str]:
+def _crashed(index: int) -> tuple[list[str], str]:
     raise DataError(f"phantom {index}: the process that drew it died, twice; is memory short? lower runtime.workers")
 
 
-def _write_case(root: Path, params: PhantomParams, index: int) -> list[str]:
-    """Write one DICOM file; gives its rows of the table, none where it is not annotated."""
+def _write_case(root: Path, params: PhantomParams, index: int) -> tuple[list[str], str]:
+    """Write one DICOM file; gives its rows of the table, none where it is not annotated, and the row of its lungs."""
     phantom = render_phantom(params, index)
     case = phantom.metadata
     sop, series, study = case.uids
     folder = root / TEST_FOLDER if case.role == "unlabelled" else root / TRAINING_FOLDER / study / series
     folder.mkdir(parents=True, exist_ok=True)
     _dataset(phantom, params).save_as(folder / f"{sop}.dcm")
+    codes = [_along_rows(phantom.lungs[side]) for side in (LEFT, RIGHT)] if params.lungs else []
+    lungs = ",".join([sop, *codes, str(params.size_px), str(params.size_px)])
     if case.role != "annotated":
-        return []
+        return [], lungs
     codes = [rle.encode(part) for part in _parts(phantom.mask, case.overlapping)]
-    return [f"{sop}, {code}" for code in codes or [rle.EMPTY]]
+    return [f"{sop}, {code}" for code in codes or [rle.EMPTY]], lungs
+
+
+def _along_rows(mask: NDArray[np.bool_]) -> str:
+    edges = np.flatnonzero(np.diff(np.pad(mask.ravel().astype(np.int8), 1)))
+    return " ".join(f"{start + 1} {end - start}" for start, end in edges.reshape(-1, 2))
 
 
 def _parts(mask: NDArray[np.bool_], overlapping: bool) -> list[NDArray[np.bool_]]:

@@ -22,6 +22,7 @@ from pneumoseg.predict.finished import Finished, finished_in
 from pneumoseg.predict.members import find_member
 from pneumoseg.predict.planning import SETS, Task, plan
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.rule.crop import box_path, write_box
 from pneumoseg.rule.findings import findings_path, write_findings
 from pneumoseg.rule.maps import grey_levels
 from pneumoseg.shared.files import read_png, write_json, write_png
@@ -40,10 +41,12 @@ class Radiographs:
 
     Attributes:
         folder: of PNG files <image_id>.png.
+        lungs: of PNG files of lung masks, which images may lack.
         sides: image id → (rows, columns) of its map.
     """
 
     folder: Path
+    lungs: Path
     sides: Mapping[str, tuple[int, int]]
 
     @classmethod
@@ -51,11 +54,16 @@ class Radiographs:
         """Maps have the size of the original file, which metadata.csv tells."""
         table = read_table(layout.metadata, METADATA)
         sides = zip(table["image_id"], zip(table["rows"], table["columns"], strict=True), strict=True)
-        return cls(layout.images, dict(sides))
+        return cls(layout.images, layout.lungs, dict(sides))
 
     def read(self, image_ids: Sequence[str]) -> list[NDArray[np.uint8]]:
         """Each (H, W)."""
         return [read_png(self.folder / f"{image_id}.png") for image_id in image_ids]
+
+    def read_lungs(self, image_ids: Sequence[str]) -> list[NDArray[np.uint8] | None]:
+        """Each (H, W), None where there is none."""
+        paths = [self.lungs / f"{image_id}.png" for image_id in image_ids]
+        return [read_png(path) if path.is_file() else None for path in paths]
 
 
 def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, runtime: RuntimeParams) -> None:
@@ -137,7 +145,8 @@ def _predict(
                 pixels = [image for one in coming for image in one.result()]
                 following = names[number + 1] if number + 1 < len(names) else []
                 coming = [pool.submit(radiographs.read, [name]) for name in following]
-                answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size)
+                lungs = radiographs.read_lungs(ids) if predictor.asks_for_lungs else None
+                answers = predictor(pixels, [radiographs.sides[image_id] for image_id in ids], batch_size, lungs)
                 yield from _finish(before, finished)
                 said = dict(zip(ids, answers, strict=True))
                 before = [_write(pool, folder, {name: said[name] for name in batch}) for batch in block]
@@ -164,6 +173,9 @@ def _write(pool: ThreadPoolExecutor, folder: Path, said: Mapping[str, Answer]) -
         if one.findings is not None:
             path = findings_path(folder, name)
             files[path] = pool.submit(write_findings, path, one.findings)
+        if one.seen is not None:
+            path = box_path(folder, name)
+            files[path] = pool.submit(write_box, path, one.seen)
     return {name: {"probability": one.probability} | dict(one.outputs or {}) for name, one in said.items()}, files
 
 

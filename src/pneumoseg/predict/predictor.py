@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pneumoseg.config.predict import Use
 from pneumoseg.networks.family import Answer
 from pneumoseg.predict.runner import Runner, TrainedNetwork, View, Views, load_networks
+from pneumoseg.rule.crop import STEPS, Box
 from pneumoseg.rule.findings import Finding, united
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
@@ -87,6 +88,13 @@ class Predictor:
         if len(set(mapping)) > 1:
             raise DataError("networks that give no map can predict along with others by their image probability alone")
         self.gives_map = mapping[0]
+        everything = [network for group in groups for network in group.networks]
+        #: Whether a part of an image may be seen by none of the networks that give the map.
+        self.crops = self.gives_map and all(
+            network.lungs is not None for group in groups if group.use != "image" for network in group.networks
+        )
+        #: Whether lung masks change what networks see.
+        self.asks_for_lungs = any(network.lungs is not None and network.lungs.by_masks for network in everything)
         # By vote a map says how many agree, which no score of a single finding does.
         self.tells_apart = combination.kind == "mean" and all(
             group.tells_apart for group in groups if group.use != "image"
@@ -94,7 +102,6 @@ class Predictor:
         self._groups = tuple(groups)
         self._runner = runner or Runner()
         self._combination = combination
-        everything = [network for group in groups for network in group.networks]
         self.block_batches = 1 if self._runner.make_room(everything) else BLOCK_BATCHES
 
     @classmethod
@@ -119,6 +126,7 @@ class Predictor:
         images: Sequence[NDArray[Any]],
         sizes: Sequence[Shape] | None = None,
         batch_size: int | None = None,
+        lungs: Sequence[NDArray[np.uint8] | None] | None = None,
     ) -> list[Answer]:
         """Predict radiographs.
 
@@ -126,6 +134,7 @@ class Predictor:
             images: each (H, W) uint8 or uint16; a block.
             sizes: (rows, columns) that each map is brought to; the image's own by default.
             batch_size: images in the network at once; all by default.
+            lungs: the lung mask of each, None where there is none; for networks that see the lungs by masks.
 
         Returns:
             for each image its map, (rows, columns) float32 probabilities in [0, 1], where the networks give one, and
@@ -137,10 +146,11 @@ class Predictor:
         beside: list[list[_Beside]] = [[] for _ in images]
         scores = [0.0] * len(images)
         findings: list[_Weighted] = [[] for _ in images]
+        boxes: list[Box | None] = [None] * len(images)
         map_weight = sum(group.weight for group in self._groups if group.use != "image")
         image_weight = sum(group.weight for group in self._groups if group.use != "map")
         for group in self._groups:
-            parts, said, found, others = self._run(group, images, shapes, batch_size or len(images))
+            parts, said, found, others = self._run(group, images, shapes, batch_size or len(images), lungs, boxes)
             if group.use != "map" and not self.gives_map:
                 for kept, other in zip(beside, others, strict=True):
                     kept += [one.weighted(group.weight / len(group.networks)) for one in other]
@@ -162,12 +172,19 @@ class Predictor:
                 maps[index] if maps else None,
                 united(findings[index]) if self.tells_apart else None,
                 *_mean_beside(beside[index]),
+                boxes[index] if self.crops else None,
             )
             for index, score in enumerate(scores)
         ]
 
     def _run(
-        self, group: Group, images: Sequence[NDArray[Any]], shapes: Sequence[Shape], batch_size: int
+        self,
+        group: Group,
+        images: Sequence[NDArray[Any]],
+        shapes: Sequence[Shape],
+        batch_size: int,
+        lungs: Sequence[NDArray[np.uint8] | None] | None,
+        boxes: list[Box | None],
     ) -> tuple[list[Map], list[float], list[_Weighted], list[list[_Beside]]]:
         sums = _Sums(group, shapes, self._combination)
         found: list[_Weighted] = [[] for _ in images]
@@ -175,7 +192,10 @@ class Predictor:
             with self._runner.on_device(network):
                 for start in range(0, len(images), batch_size):
                     batch = images[start : start + batch_size]
-                    indices, views = range(start, start + len(batch)), self._runner.predict(network, batch)
+                    indices = range(start, start + len(batch))
+                    views = self._runner.predict(network, batch, lungs and lungs[start : start + len(batch)])
+                    if group.use != "image":
+                        _widen(boxes, indices, views[0].boxes)
                     sums.add(indices, views)
                     if self.tells_apart and group.use != "image":
                         _collect(found, indices, views, shapes, 1 / len(group.networks))
@@ -190,11 +210,18 @@ def _collect(
     found: list[_Weighted], indices: range, views: Sequence[View], shapes: Sequence[Shape], share: float
 ) -> None:
     """Add the findings of one network in some images, whose weight is shared by its views."""
-    turned = [one for view in views for one in view.detections or ()]
+    turned = [(view.boxes, said) for view in views for said in view.detections or ()]
     for number, index in enumerate(indices):
-        found[index] += [
-            (share / len(turned), [Finding.of(one, *shapes[index]) for one in view[number]]) for view in turned
-        ]
+        for boxes, said in turned:
+            own = said[number] if boxes is None else [one.within(boxes[number]) for one in said[number]]
+            found[index].append((share / len(turned), [Finding.of(one, *shapes[index]) for one in own]))
+
+
+def _widen(boxes: list[Box | None], indices: range, seen: list[Box] | None) -> None:
+    """Note what a network saw of some images."""
+    for number, index in enumerate(indices):
+        box, before = Box() if seen is None else seen[number], boxes[index]
+        boxes[index] = box if before is None else before.around(box)
 
 
 @dataclass(frozen=True)
@@ -210,7 +237,11 @@ class _Beside:
         """Of an image, where the network looked at the first of its scales, and the mean of its outputs over all."""
         first, given = views[0], [view.outputs for view in views if view.outputs is not None]
         outputs = {name: float(np.mean([one[name][number] for one in given])) for name in (first.outputs or ())}
-        return cls(None if first.looked is None else first.looked[number], outputs or None)
+        looked = None if first.looked is None else first.looked[number]
+        if looked is not None and first.boxes is not None:
+            box = first.boxes[number]
+            looked = box.paste(resize(looked, *box.size(STEPS, STEPS)), STEPS, STEPS)
+        return cls(looked, outputs or None)
 
     def weighted(self, weight: float) -> _Beside:
         """The same with another weight."""
@@ -257,7 +288,8 @@ class _Sums:
             return
         for number, index in enumerate(indices):
             maps = [view.maps[number] for view in views if view.maps is not None]
-            probability = _mean_of_scales(maps, self._shapes[index])
+            boxes = views[0].boxes
+            probability = _mean_of_scales(maps, self._shapes[index], None if boxes is None else boxes[number])
             if self._means:
                 self._means[index] += probability
             if self._votes:
@@ -272,8 +304,10 @@ class _Sums:
         return self._votes or self._means, scores
 
 
-def _mean_of_scales(maps: Sequence[Map], shape: Shape) -> Map:
+def _mean_of_scales(maps: Sequence[Map], shape: Shape, box: Box | None) -> Map:
     """Bring one network's maps of different sizes to the radiograph's size, and take their mean there."""
+    if box is not None:
+        return box.paste(_mean_of_scales(maps, box.size(*shape), None), *shape)
     total, *others = (restore_map(probability, *shape) for probability in maps)
     for other in others:
         total = total + other

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumoseg.networks.family import Family, Prediction
+from pneumoseg.networks.lungs import LungFinder, lung_finder
 from pneumoseg.networks.network import Network, check_size
 from pneumoseg.networks.preparation import normalise, resize_image
 from pneumoseg.networks.spec import ModelSpec
 from pneumoseg.networks.storage import load_model
+from pneumoseg.rule.crop import Box
 from pneumoseg.rule.findings import Detection
 from pneumoseg.shared.devices import Device, Precision, autocast
 from pneumoseg.shared.errors import DataError, ParameterError
@@ -34,6 +36,7 @@ class View(NamedTuple):
     Attributes:
         maps: (N, h, w) float32 in [0, 1]; None where the family gives none.
         said: image probabilities (N,) float32; None where the highest of the map stands for them.
+        boxes: of each image, what of it was seen; None: the whole of all.
         detections: a list for each orientation that was looked at, of each image's findings; None where the family
             tells none apart.
         looked: as in networks.family.Prediction; so are ``outputs``.
@@ -41,6 +44,7 @@ class View(NamedTuple):
 
     maps: NDArray[np.float32] | None
     said: NDArray[np.float32] | None
+    boxes: list[Box] | None = None
     detections: list[list[list[Detection]]] | None = None
     looked: NDArray[np.float32] | None = None
     outputs: Mapping[str, NDArray[np.float32]] | None = None
@@ -52,6 +56,7 @@ class TrainedNetwork:
 
     model: Network
     spec: ModelSpec
+    lungs: LungFinder | None = None
 
     @property
     def family(self) -> Family:
@@ -90,7 +95,10 @@ def load_networks(fold: Path) -> tuple[TrainedNetwork, ...]:
     Raises:
         DataError: a file is missing or damaged.
     """
-    return tuple(TrainedNetwork(*load_model(folder)) for folder in model_folders(fold))
+    loaded = [load_model(folder) for folder in model_folders(fold)]
+    # The further checkpoints of a fold see the same part of an image.
+    lungs = lung_finder(loaded[0][1].params.lungs, fold)
+    return tuple(TrainedNetwork(model, spec, lungs) for model, spec in loaded)
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,8 @@ class Runner:
         stays = self._fits([network])
         if network not in self._resident:
             network.model.eval().to(self.device).to(memory_format=torch.channels_last)
+            if network.lungs is not None:
+                network.lungs.to(self.device)
         if stays:
             self._resident.add(network)
         try:
@@ -186,16 +196,27 @@ class Runner:
                 network.model.to("cpu")
 
     @torch.inference_mode()
-    def predict(self, network: TrainedNetwork, images: Sequence[NDArray[Any]]) -> list[View]:
+    def predict(
+        self,
+        network: TrainedNetwork,
+        images: Sequence[NDArray[Any]],
+        lungs: Sequence[NDArray[np.uint8] | None] | None = None,
+    ) -> list[View]:
         """What a network that is on the device says of radiographs, at each scale.
 
         Args:
             network: inside ``on_device``.
             images: each (H, W) uint8 or uint16.
+            lungs: the lung mask of each, where there is one.
         """
-        return [self._view(network, images, size_px) for size_px in self.views.sizes_px(network)]
+        boxes = None if network.lungs is None else network.lungs.boxes(images, lungs)
+        if boxes is not None:
+            images = [box.cut(image) for box, image in zip(boxes, images, strict=True)]
+        return [self._view(network, images, size_px, boxes) for size_px in self.views.sizes_px(network)]
 
-    def _view(self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int) -> View:
+    def _view(
+        self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int, boxes: list[Box] | None
+    ) -> View:
         batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
         said = self._forward(network, batch)
         found = None if said.detections is None else [said.detections]
@@ -205,7 +226,8 @@ class Runner:
             if found is not None and mirrored.detections is not None:
                 found.append([[one.mirrored() for one in image] for image in mirrored.detections])
         outputs = {name: value.cpu().numpy() for name, value in (said.outputs or {}).items()}
-        return View(_to_numpy(said.map), _to_numpy(said.image), found, _to_numpy(said.looked), outputs or None)
+        looked = _to_numpy(said.looked)
+        return View(_to_numpy(said.map), _to_numpy(said.image), boxes, found, looked, outputs or None)
 
     def _forward(self, network: TrainedNetwork, batch: Tensor) -> Prediction:
         pixels = normalise(batch, network.model)

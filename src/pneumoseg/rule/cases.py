@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumoseg.rule.crop import Box, box_path, read_box
 from pneumoseg.rule.decision import Map, Mask
 from pneumoseg.rule.findings import Finding, findings_path, read_findings
 from pneumoseg.shared.errors import DataError
@@ -61,6 +62,15 @@ class Case:
         """
         path = None if self.map is None else findings_path(self.map.parent, self.image_id)
         return read_findings(path, shape) if path is not None and path.is_file() else None
+
+    def read_box(self) -> Box | None:
+        """What networks saw of the image, where they see the lungs alone; None: all of it.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = None if self.map is None else box_path(self.map.parent, self.image_id)
+        return read_box(path) if path is not None and path.is_file() else None
 
     def read_truth(self, shape: tuple[int, ...]) -> Mask | None:
         """The true mask, (H, W) bool, of an image of ``shape``; empty without pneumothorax, None where it is not known.

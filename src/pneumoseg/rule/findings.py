@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoseg.rule.crop import Box
 from pneumoseg.rule.decision import Mask
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_json, write_json
@@ -41,6 +42,12 @@ class Detection(NamedTuple):
         left, top, right, bottom = self.box
         box = np.array([1 - right, top, 1 - left, bottom], np.float32)
         return Detection(self.score, box, np.ascontiguousarray(self.mask[:, ::-1]))
+
+    def within(self, crop: Box) -> Detection:
+        """The same in the image of which it was given a part."""
+        height, width = crop.bottom - crop.top, crop.right - crop.left
+        scale, start = np.array([width, height] * 2), np.array([crop.left, crop.top] * 2)
+        return self._replace(box=(self.box * scale + start).astype(np.float32))
 
     def box_px(self, rows: int, columns: int) -> NDArray[np.float64]:
         """The box in pixels of an image, (4,) float64."""

@@ -57,6 +57,11 @@ class Layout:
         name, _, own = image_id.rpartition("/")
         return (self.more(name) if name else self).masks / f"{own}.png"
 
+    def lung_mask(self, image_id: str) -> Path:
+        """The PNG of an image's lungs, which it may lack; as ``image``."""
+        name, _, own = image_id.rpartition("/")
+        return (self.more(name) if name else self).lungs / f"{own}.png"
+
     @property
     def data(self) -> Path:
         """Folder of what shows or describes radiographs."""

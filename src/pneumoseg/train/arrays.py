@@ -66,11 +66,11 @@ def build_arrays(data: FoldData, size_px: int, cache: Path) -> ImageArrays:
     masks = [image_id for image_id in image_ids if image_id in pseudo.maps or layout.mask(image_id).is_file()]
 
     def read_image(image_id: str) -> NDArray[np.uint8]:
-        return resize_image(read_png(layout.image(image_id)), size_px)
+        return resize_image(data.box(image_id).cut(read_png(layout.image(image_id))), size_px)
 
     def read_mask(image_id: str) -> NDArray[np.uint8]:
         mask = pseudo.mask(image_id) if image_id in pseudo.maps else read_png(layout.mask(image_id))
-        return resize_mask(mask, size_px)
+        return resize_mask(data.box(image_id).cut(mask), size_px)
 
     folder = cache / f"{data.digest}-{size_px}"
     if not folder.is_dir():

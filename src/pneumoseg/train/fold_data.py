@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,15 +12,20 @@ import pandas as pd
 
 from pneumoseg.config import Params
 from pneumoseg.networks.family import Family, learns_labels
+from pneumoseg.networks.lungs import LungFinder, lung_finder
 from pneumoseg.networks.weights import weights_path
+from pneumoseg.rule.crop import Box
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, read_table
+from pneumoseg.train.lung_boxes import find_boxes, tell_boxes
 from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
 
 logger = logging.getLogger(__name__)
+
+WHOLE = Box()
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class FoldData:
         unknown_masks: labelled images of both whose mask is not known.
         pseudo: images that an earlier model labelled.
         digest: of files and labels.
+        lungs: who finds the lungs; None: the whole image is seen.
+        boxes: of each image, what of it is seen; none without ``lungs``.
     """
 
     layout: Layout
@@ -45,6 +53,12 @@ class FoldData:
     unknown_masks: frozenset[str]
     pseudo: PseudoLabels
     digest: str
+    lungs: LungFinder | None = None
+    boxes: Mapping[str, Box] = field(default_factory=dict)
+
+    def box(self, image_id: str) -> Box:
+        """What of an image is seen."""
+        return self.boxes.get(image_id, WHOLE)
 
     @property
     def image_ids(self) -> list[str]:
@@ -102,7 +116,14 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
         pseudo.digest.encode(),
         repr(sorted(unknown)).encode(),
     )
-    return FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
+    fold_data = FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
+    finder = lung_finder(params.model.lungs)
+    if finder is None:
+        return fold_data
+    boxes = find_boxes(finder, fold_data.image_ids, layout)
+    tell_boxes(boxes)
+    seen = digest_bytes(digest.encode(), repr(sorted(boxes.items())).encode())
+    return replace(fold_data, lungs=finder, boxes=boxes, digest=seen)
 
 
 def _unknown_masks(layout: Layout, ids: set[str]) -> set[str]:

@@ -23,6 +23,7 @@ from pneumoseg.config.runtime import RuntimeParams
 from pneumoseg.config.train import SchedulerParams, TrainParams, ValidationMetric
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.family import Family
+from pneumoseg.networks.lungs import LungFinder
 from pneumoseg.networks.network import Network, check_size, freeze_unused
 from pneumoseg.networks.storage import save_model
 from pneumoseg.shared.devices import Device, choose_device, choose_precision, machine, use_threads
@@ -41,6 +42,7 @@ from pneumoseg.train.dataset import TrainingSet
 from pneumoseg.train.figures import BY_NAME, check_measured
 from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.loop import OnEpoch, Result, Trainer
+from pneumoseg.train.lung_boxes import count_cut
 from pneumoseg.train.resume import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class TrainedFold:
     timing: dict[str, float]
     others: list[Weights]
     machine: dict[str, Any]
+    lungs: LungFinder | None = None
 
 
 def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkpoint, on_epoch: OnEpoch) -> TrainedFold:
@@ -104,7 +107,7 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
     timing = _timing(timings, time.perf_counter() - started)
     used = machine(cast(Device, device))
     timing["threads"] = used["threads"]
-    return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others, used)
+    return TrainedFold(data.fold, model, params.model, result.history, summary, timing, result.others, used, data.lungs)
 
 
 def _with_figures(params: TrainParams, family: Family, outlined: bool) -> TrainParams:
@@ -239,6 +242,8 @@ def write_fold(trained: TrainedFold, layout: Layout, run: Mapping[str, Any]) -> 
     folder = fresh_dir(layout.models / name)
     size_px = trained.history[-1]["size_px"]
     save_model(folder, trained.model, trained.model_params, size_px)
+    if trained.lungs is not None:
+        trained.lungs.save(folder)
     other = copy.deepcopy(trained.model) if trained.others else trained.model
     for number, weights in enumerate(trained.others, start=2):
         other.load_state_dict(weights)
@@ -272,6 +277,8 @@ def _summary(data: FoldData, result: Result, all_empty: float | None, params: Tr
         summary["n_mask_unknown"] = len(data.unknown_masks)
         # Figures of masks leave these out; those of labels do not.
         summary["n_validation_mask_unknown"] = len(data.unknown_masks.intersection(data.validation_ids))
+    if data.boxes:
+        summary |= count_cut(data.boxes, data.layout)
     if data.unlabelled_ids:
         summary["n_mean_teacher"] = len(data.unlabelled_ids)
     if len(data.pseudo.rows):

@@ -40,6 +40,8 @@ class Validation:
         self._batch_size = batch_size
         self._unknown = data.unknown_masks
         self._shapes: dict[str, tuple[int, int]] = {}
+        # Of what the network sees of an image: beyond it there is no map to be counted.
+        self._seen: dict[str, tuple[int, int]] = {}
         self._truth: dict[str, NDArray[np.uint8]] = {}
         self._truth_px: dict[str, int] = {}
         for image_id in self._ids:
@@ -47,10 +49,11 @@ class Validation:
             if path.is_file():
                 mask = read_png(path)
                 self._shapes[image_id] = (mask.shape[0], mask.shape[1])
-                self._truth[image_id] = np.packbits(mask > 0)
+                self._truth[image_id] = np.packbits(data.box(image_id).cut(mask) > 0)
                 self._truth_px[image_id] = int(np.count_nonzero(mask))
             else:
                 self._shapes[image_id] = _png_shape(data.layout.images / f"{image_id}.png")
+            self._seen[image_id] = data.box(image_id).size(*self._shapes[image_id])
 
     @property
     def all_empty(self) -> float | None:
@@ -108,7 +111,7 @@ class Validation:
         above = inside = np.zeros((len(batch.ids), LEVELS), np.int64)
         probability = None if images is None else images.cpu().numpy()
         if maps is not None:
-            shapes, truths = zip(*((self._shapes[name], self._truth.get(name)) for name in batch.ids), strict=True)
+            shapes, truths = zip(*((self._seen[name], self._truth.get(name)) for name in batch.ids), strict=True)
             above, inside, highest = count_maps(maps, shapes, truths)
             probability = highest if probability is None else probability
         others = [

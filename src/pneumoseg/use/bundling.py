@@ -9,6 +9,8 @@ from typing import Any
 from pneumoseg.config import Params
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.evaluate.result import TestResult
+from pneumoseg.networks.lungs import FOLDER as LUNGS
+from pneumoseg.networks.lungs import copy_network
 from pneumoseg.networks.storage import SPEC_FILE
 from pneumoseg.networks.weights import WEIGHTS_FILE
 from pneumoseg.phantom.writer import phantom_file
@@ -95,6 +97,8 @@ def _copy(folder: Path, number: int, folds: dict[int, Path], weight: float, use:
                 if not (network / name).is_file():
                     raise DataError(f"{network / name}: not there; run dvc repro train")
                 shutil.copyfile(network / name, target / name)
+        if (source / LUNGS).is_dir():
+            copy_network(source / LUNGS, folder / "networks" / str(number) / f"fold{fold}" / LUNGS)
     return {"folders": [f"{number}/fold{fold}" for fold in sorted(folds)], "weight": weight, "use": use}
 
 
