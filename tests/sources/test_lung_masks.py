@@ -99,8 +99,8 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
         list(lung_masks(tmp_path / "a.csv", {}))
 
 
-def test_phantoms_write_their_lungs_and_no_lesion_leaves_them(tmp_path: Path) -> None:
-    """Nor any pixel the box, without a margin even; and the files are those of a set without lungs."""
+def test_phantoms_write_their_lungs_and_no_lesion_leaves_the_box(tmp_path: Path) -> None:
+    """None lies outside of the box with the default margin; the files are those of a set without lungs."""
     assert (
         plan_cohort(PhantomParams())[0].uids[0] == "2.25.157482336137977620404026487689791740087"
     )  # of the default set, as it always was
@@ -122,11 +122,8 @@ def test_phantoms_write_their_lungs_and_no_lesion_leaves_them(tmp_path: Path) ->
     assert found.keys() == phantoms.keys()
     for name, phantom in phantoms.items():
         assert np.array_equal(found[name].mask, np.any(list(phantom.lungs.values()), axis=0)), found[name].reason
-        box = box_of(found[name].mask, 0.0, 0.2)
+        box = box_of(found[name].mask, 0.08, 0.2)
         assert not box.whole
         outside = phantom.mask.copy()
         outside[box.window(128, 128)] = False
-        assert np.count_nonzero(outside) <= 0.001 * np.count_nonzero(phantom.mask) + 1
-        kept = phantom.mask.copy()
-        kept[box_of(found[name].mask, 0.08, 0.2).window(128, 128)] = False
-        assert not kept.any()
+        assert not outside.any()
