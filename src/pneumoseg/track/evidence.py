@@ -19,10 +19,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.passwords import masked
 from pneumoseg.track.configuration import DESCRIPTION, Configuration
 from pneumoseg.track.metric_names import headline
-from pneumoseg.track.model_packaging import log_model, logged_bundles
 from pneumoseg.track.rows import log_training, open_row
 from pneumoseg.track.store import FAILURES, HINT, Store, first_line, open_store
-from pneumoseg.use.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +74,10 @@ def record_model(store: Store, configuration: Configuration, row: str) -> bool:
     Raises:
         DataError: it is missing or damaged.
     """
+    # torch, which evaluate and report do without
+    from pneumoseg.track.model_packaging import log_model, logged_bundles
+    from pneumoseg.use.bundle import Bundle
+
     bundle = Bundle.read(configuration.layout.bundle)
     tag, run = {"recorded.model": bundle.about.id}, store.client.get_run(row)
     if tag.items() <= run.data.tags.items() and logged_bundles(store, run):
