@@ -18,6 +18,7 @@ from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, read_table, write_table
+from tests.drawing.phone import smallest_text_px
 
 PARAMS = ExploreParams(
     age_band_years=10, max_age_years=110, confidence=0.95, area_bins=8, heat_map_bins=8, figure_dpi=50
@@ -96,6 +97,12 @@ def test_every_file_and_the_same_bytes_twice(explored):
         with Image.open(explored / name) as image:
             assert not set(image.info) - {"dpi"}
             assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_text_of_the_figures_can_be_read_on_a_phone(explored):
+    figures = sorted(explored.glob("*.svg"))
+    assert len(figures) == len(FIGURES)
+    assert {path.name: smallest_text_px(path) for path in figures if smallest_text_px(path) < 9} == {}
 
 
 def test_summary_golden(explored):

@@ -20,6 +20,7 @@ from pneumoseg.report.inputs import read_inputs
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import METRICS
+from tests.drawing.phone import smallest_text_px
 from tests.report.report_inputs import HOSTILE, edit_json, make_inputs, report, small_params
 
 pytestmark = pytest.mark.slow
@@ -121,6 +122,13 @@ def test_an_all_empty_score_stands_beside_every_dice(page):
     tiles = re.findall(r'<span class="name">(Dice[^<]*)</span>.*?</li>', page, flags=re.DOTALL)
     assert len(tiles) == page.count('<span class="beside">all-empty ') == 2
     assert "all-empty Dice over all images" in page
+
+
+def test_text_of_the_figures_can_be_read_on_a_phone(source, page):
+    assert page
+    figures = sorted((Layout(source).report / "plots").glob("*.svg"))
+    assert figures
+    assert {path.name: smallest_text_px(path) for path in figures if smallest_text_px(path) < 9} == {}
 
 
 def test_every_section_is_there_and_none_is_empty(page):

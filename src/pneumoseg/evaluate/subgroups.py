@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoseg.evaluate.measuring import TEST_CASES
+from pneumoseg.evaluate.measuring import TEST_CASES, UNWRITTEN
 from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of
 from pneumoseg.evaluate.result import GroupTest, SizeTest, Subgroup
 from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap, Weighted
@@ -38,7 +38,7 @@ def members(rows: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
 
 def further(rows: pd.DataFrame) -> tuple[str, ...]:
     """The columns of evaluate.subgroup_table that come after those of test_cases.csv."""
-    return tuple(name for name in rows.columns if name not in TEST_CASES and name != "instances")
+    return tuple(name for name in rows.columns if name not in TEST_CASES and name not in UNWRITTEN)
 
 
 def _in_order(value: str) -> tuple[bool, bool, int, str]:

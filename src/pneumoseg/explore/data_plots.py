@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from pneumoseg.drawing.plotting import BLUE, GREY, INK, OLIVE, ORANGE, PALE, SKY
 from pneumoseg.explore.joined import LABELS, NOT_RECORDED
 from pneumoseg.explore.statistics import CODING, Correlation
 
+_LABEL_PT = 10  # the smallest text that a phone still shows at 9 px
 MISSING = "not recorded in this data set"
 
 _LABEL_COLOURS = dict(zip(LABELS.values(), (ORANGE, SKY, PALE, GREY, OLIVE, BLUE, INK), strict=True))
@@ -155,11 +157,18 @@ def _incidence_counts(axes: Axes, bands: pd.DataFrame, starts: Sequence[int], se
         counts = table["images"].fillna(0).astype(int)
         x = np.arange(len(starts)) + _shift(index, len(sexes))
         bars = axes.bar(x, counts, width, color=_SEX_STYLES.get(sex, (GREY, "v"))[0], alpha=0.85)
-        size = 7 if len(starts) * len(sexes) <= 16 else 6 if len(starts) * len(sexes) <= 26 else 4
-        axes.bar_label(bars, [f"{count:,}" for count in counts], fontsize=size, padding=1)
+        _label_bars(axes, bars, counts, 320 / (len(starts) * len(sexes)))
     axes.set_ylabel("images (n)")
     _count_ticks(axes)
-    axes.margins(y=0.18)
+
+
+def _label_bars(axes: Axes, bars: BarContainer, counts: Iterable[int], width_pt: float) -> None:
+    """Write each count over its bar: upright where bars are narrow, and not at all where it could not be read."""
+    texts = [f"{count:,}" for count in counts]
+    upright = max(map(len, texts)) * 0.64 * _LABEL_PT > width_pt
+    if width_pt >= _LABEL_PT:
+        axes.bar_label(bars, texts, fontsize=_LABEL_PT, padding=2, rotation=90 if upright else 0)
+    axes.margins(y=0.5 if upright else 0.22)
 
 
 def _count_ticks(axes: Axes) -> None:
@@ -198,12 +207,11 @@ def _count_bars(axes: Axes, table: pd.DataFrame, text: str, most: int = 8) -> No
     counts = table.set_index("value")["images"]
     counts = counts.groupby(counts.index.where(counts.index <= most, most + 1)).sum()
     values = np.arange(1, int(counts.index.max()) + 1)
-    bars = axes.bar(values, counts.reindex(values, fill_value=0), color=BLUE)
-    axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1)
+    counts = counts.reindex(values, fill_value=0)
+    _label_bars(axes, axes.bar(values, counts, color=BLUE), counts, 140 / len(values))
     axes.set_xticks(values, [f">{most}" if value > most else str(value) for value in values])
     _count_ticks(axes)
     axes.set_xlabel(f"{text} in an image")
-    axes.margins(y=0.1)
 
 
 def draw_heat_map(path: Path, shares: NDArray[np.float64] | None, n: int, left_out: int, look: Look) -> None:
