@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-NAMES = ("extraction", "augmentation", "loading", "training", "validation", "evaluation", "memory", "gpu")
+NAMES = ("extraction", "augmentation", "loading", "training", "validation", "evaluation", "using", "memory", "gpu")
 
 
 def main() -> int:

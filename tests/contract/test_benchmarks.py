@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, training, validation
+from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, training, using, validation
 
 from pneumoseg.config import load_params
 
@@ -82,6 +82,18 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(rows) == 2 * len(memory.SIZES_PX) * len(memory.BATCHES)
     counted = [float(row[48:57]) for row in rows]
     assert counted[:4] == sorted(counted[:4])
+
+
+@pytest.mark.slow
+def test_using(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"MANY": 8, "FIRST": 4, "REPEATS": 1}.items():
+        monkeypatch.setattr(using, name, value)
+    bundle = using.write_model(tmp_path / "bundle", 64, "tu-test_efficientnet")
+    (tmp_path / "many").mkdir()
+    assert using.growth(bundle, tmp_path / "many") < 100
+    assert len(list((tmp_path / "many/out").iterdir())) == 9
+    own, beyond = using.further(using.load(bundle, "cpu"), tmp_path / "many/0.dcm", tmp_path / "one")
+    assert min(own, own + beyond) > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")

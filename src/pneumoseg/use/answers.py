@@ -160,12 +160,15 @@ class Reading:
             (h, w, 3) uint8 RGB.
         """
         size = display_size(self.shape, size_px)
-        picture = np.repeat(display_image(self.pixels, size)[:, :, None], 3, axis=2)
+        picture = cv2.cvtColor(display_image(self.pixels, size), cv2.COLOR_GRAY2RGB)
         if self.mask is not None and self.mask.any():
             layer = outline_layer(display_mask(self.mask, size), PREDICTION_COLOUR)
-            share = layer[:, :, 3:] / np.float32(255)
-            picture = np.rint(picture * (1 - share) + layer[:, :, :3] * share).astype(np.uint8)
-        return _captioned(picture, (f"{self.call}; probability {self.probability:.3f}", *self.warnings))
+            marked = layer[:, :, 3] > 0
+            share = layer[marked, 3:] / np.float32(255)
+            picture[marked] = np.rint(picture[marked] * (1 - share) + layer[marked, :3] * share)
+        return _captioned(
+            np.asarray(picture, np.uint8), (f"{self.call}; probability {self.probability:.3f}", *self.warnings)
+        )
 
     def save(self, path: Path | str) -> None:
         """Write the overlay as a PNG, or the answer as JSON, by the suffix of the path."""

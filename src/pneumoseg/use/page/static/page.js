@@ -61,22 +61,30 @@
     return x < reach || y < reach || x >= width - reach || y >= height - reach ||
       !mask[i - reach] || !mask[i + reach] || !mask[i - reach * width] || !mask[i + reach * width];
   };
+  const shades = (table, colour, share) => {
+    // Of each grey level the pixel that is shown, one 32-bit word: a picture of 1024 x 1024 in a few milliseconds.
+    const bytes = new Uint8ClampedArray(4 * 256);
+    for (let value = 0; value < 256; value += 1) {
+      for (let k = 0; k < 3; k += 1) bytes[4 * value + k] = colour ? table[value] * (1 - share) + colour[k] * share : table[value];
+      bytes[4 * value + 3] = 255;
+    }
+    return new Uint32Array(bytes.buffer);
+  };
   const draw = () => {
     if (!current) return;
     const { pixels, width, height, truth } = current;
-    const image = context.createImageData(width, height);
-    const data = image.data, table = windowed(), mask = marked();
+    const image = context.createImageData(width, height), words = new Uint32Array(image.data.buffer);
+    const table = windowed(), mask = marked();
     const opacity = Number(at("opacity").value) / 100, outline = at("contour").checked;
+    const plain = shades(table), [found, wrong, missed] = [FOUND, FALSE, MISSED].map((colour) => shades(table, colour, opacity));
     let area = 0, both = 0, trueArea = 0;
     for (let i = 0; i < pixels.length; i += 1) {
-      const shade = table[pixels[i]], on = mask !== null && mask[i] > 0, real = truth !== null && truth[i] > 0;
-      let colour = null;
-      if (on) { area += 1; colour = real ? FOUND : FALSE; } else if (real) colour = MISSED;
+      const on = mask !== null && mask[i] > 0, real = truth !== null && truth[i] > 0;
+      let shown = plain;
+      if (on) { area += 1; shown = real ? found : wrong; } else if (real) shown = missed;
       if (real) { trueArea += 1; if (on) both += 1; }
-      if (colour && outline && !isRim(on ? mask : truth, i, width, height)) colour = null;
-      const share = colour ? opacity : 0, j = 4 * i;
-      for (let k = 0; k < 3; k += 1) data[j + k] = colour ? shade * (1 - share) + colour[k] * share : shade;
-      data[j + 3] = 255;
+      if (outline && shown !== plain && !isRim(on ? mask : truth, i, width, height)) shown = plain;
+      words[i] = shown[pixels[i]];
     }
     context.putImageData(image, 0, 0);
     tell(area, both, trueArea);
