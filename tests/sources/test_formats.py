@@ -392,6 +392,12 @@ def test_columns_that_cannot_be_guessed_are_asked_for(tmp_path: Path) -> None:
     write_text(table, text)
     told = fails(tmp_path / "out", "folder", table.parent, table, columns={"mask": "Mask file"})
     assert "data.columns.mask = Mask file" in told
+    twice = write_text(tmp_path / "twice/table.csv", "image,Label,label\n0.png,1,0\n")
+    assert "several columns are called label" in fails(tmp_path / "out", "folder", table.parent, twice)
+    twice.write_bytes(b"\x00\x1b[2J\xff,\x07\n")
+    told = fails(tmp_path / "out", "folder", table.parent, twice)
+    assert told.isprintable()
+    told = fails(tmp_path / "out", "folder", table.parent, table, columns={"mask": "Mask file"})
     assert "file, label, mask, patient" in told
 
 

@@ -97,7 +97,8 @@ def _roles(table: Path, told: Mapping[Role, str]) -> dict[str, str]:
         DataError: a column that is told is not there, a guess is ambiguous, or no column says which image a row is of.
     """
     header = header_of(table)
-    names = {re.sub(r"[^a-z0-9]", "", name.casefold()): name for name in reversed(header)}
+    plain = [_plain(name) for name in header]
+    names = dict(zip(plain, header, strict=True))
     roles: dict[str, str] = {}
     for role in get_args(Role):
         if role in told:
@@ -117,14 +118,22 @@ def _roles(table: Path, told: Mapping[Role, str]) -> dict[str, str]:
         raise DataError(
             f"{table}: no column names the images; say which does in data.columns.image. It has {_some(header)}"
         )
+    for role, name in roles.items():
+        if plain.count(_plain(name)) > 1:
+            raise DataError(f"{table}: several columns are called {name}, which is the {role}; rename the others")
     logger.info("%s: %s", table, ", ".join(f"{role} is {name}" for role, name in roles.items()))
     if not {"label", "rle", "mask"} & roles.keys():
         logger.warning("%s: no column is a label, rle or mask (data.columns): images are only predicted", table)
     return roles
 
 
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold()) or name
+
+
 def _some(header: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in header[:12]) + (" …" if len(header) > 12 else "")
+    shown = ", ".join(name[:40] for name in header[:12]) + (" …" if len(header) > 12 else "")
+    return "".join(sign if sign.isprintable() else "?" for sign in shown)
 
 
 def _cell(row: Row, roles: Mapping[str, str], role: str) -> str:
