@@ -189,3 +189,22 @@ def test_an_experiment_without_probabilities_has_no_auc() -> None:
     assert "auc" in comparison.figures[0]
     assert "auc" not in comparison.figures[1]
     assert "auc" not in comparison.against[0].differences
+
+
+def test_without_any_mask_of_a_positive_the_comparison_goes_by_auc() -> None:
+    """Dice of negatives alone would be their specificity."""
+    tables = [random_cases(seed, skill=skill) for seed, skill in ((1, 0.5), (2, 0.9))]
+    for table in tables:
+        positive = table["pneumothorax"] == 1
+        table.loc[positive, ["truth_px", "intersection_px", "dice"]] = np.nan
+    comparison = compare_experiments(
+        [experiment(name, table) for name, table in zip("ab", tables, strict=True)], 100, 0
+    )
+    assert comparison.deciding == "auc"
+    assert comparison.over_empty == ("unknown", "unknown")
+    found = [{metric: figure.value for metric, figure in figures.items()} for figures in comparison.figures]
+    assert all(figures["dice_all"] is figures["dice_pos"] is None for figures in found)
+    assert found[1]["auc"] > found[0]["auc"]
+    tallies = comparison.against[0].tallies
+    assert [(tally.higher, tally.lower) for tally in tallies] == [(0, 0)] * 3
+    assert comparison.against[0].most_different == ()

@@ -20,7 +20,7 @@ from pneumoseg.compare.overlay_pairs import Pairs, draw_pairs
 from pneumoseg.compare.pairing import Leak, Pairing, find_leaks, pair
 from pneumoseg.config import read_yaml
 from pneumoseg.config.tracking import TrackingParams
-from pneumoseg.evaluate.metric import Metric, column, estimate
+from pneumoseg.evaluate.metric import Metric, column, estimate, of_masks
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.metrics.image_ranking import AUC
 from pneumoseg.evaluate.subgroups import SIZES
@@ -187,7 +187,7 @@ def compare_experiments(experiments: Sequence[Experiment], replicates: int, seed
         metrics=metrics,
         rows=rows,
         figures=figures,
-        over_empty=tuple(margin_of(column(item, "dice"), empty, bootstrap).verdict for item in rows),
+        over_empty=tuple(margin_of(of_masks(item, "dice"), empty, bootstrap).verdict for item in rows),
         against=tuple(
             _against(experiment, differences[index], rows[0], rows[index + 1], pairing)
             for index, experiment in enumerate(experiments[1:])
@@ -224,7 +224,7 @@ def _against(
         "with pneumothorax": pairing.positive,
         "without pneumothorax": ~pairing.positive,
     }
-    dice, other = column(first, "dice"), column(second, "dice")
+    dice, other = of_masks(first, "dice"), of_masks(second, "dice")
     gain = other - dice
     order = sorted(np.flatnonzero(np.abs(gain) > SAME), key=lambda place: (-abs(gain[place]), pairing.ids[place]))
     called, other_called = (column(rows, "called") > 0 for rows in (first, second))
