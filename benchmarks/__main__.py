@@ -11,7 +11,7 @@ NAMES = ("extraction", "augmentation", "loading", "training", "validation", "eva
 
 def main() -> int:
     """Print the table of each benchmark; returns the exit code."""
-    if sys.argv[1:2] in (["real"], ["choosing"]):  # these take arguments
+    if sys.argv[1:2] in (["real"], ["choosing"], ["phantoms"]):  # these take arguments
         print(importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:]))
         return 0
     wanted = sys.argv[1:] or NAMES

@@ -136,6 +136,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "third_place_known_parts": {
         "model.architecture": "unet", "model.encoder": "resnet34", "model.attention": "cbam",
     },
+    "third_place": {
+        "model.architecture": "unet", "model.encoder": "resnet34", "model.attention": "cbam",
+        "model.lungs.source": "masks", "model.image_head.enabled": True,
+    },
     "fourth_place": {
         "model.architecture": "unet", "model.encoder": "resnet34", "model.norm": "frozen_batch",
         "model.weights": "imagenet", "model.decoder_channels": [256, 256, 128, 64, 64],
@@ -198,7 +202,8 @@ SCORES = {
     "reference_efficientnet_b4": ["0.7600"], "reference_se_resnext101": ["0.756"],
     "reference_efficientnet_b4_restarts": [None], "first_place": ["0.8679", "0.8641"],
     "second_place_classifier": ["0.8665", "0.8883"], "second_place_segmenter": ["0.8665"],
-    "third_place_known_parts": ["0.8651"], "fourth_place": ["0.8644"], "fifth_place": ["0.8643"],
+    "third_place_known_parts": ["0.8651"], "third_place": ["0.8651"],
+    "fourth_place": ["0.8644"], "fifth_place": ["0.8643"],
     "two_stage_unet": ["0.8356"], "ens4b_unet": ["0.8608"],
     "deng_mask_rcnn_r50": ["0.9429", "0.0133", "0.0438"], "deng_mask_rcnn_r101": ["0.9568", "0.0088", "0.0344"],
     "deng_mask_rcnn_x101": ["0.5157", "0.6140", "0.9389"],
@@ -210,6 +215,7 @@ NOT_FOUND = {
         for one in ("r50", "r101", "x101")
     },
     "third_place_known_parts": {"training", "place of CBAM", "ensemble"},
+    "third_place": {"training", "place of CBAM", "ensemble", "lung segmentation", "external data"},
     "two_stage_unet": {
         "resolutions", "loss, optimiser, rates, epochs, batch, folds", "positive share", "weight averaging",
         "augmentation at training and test time",

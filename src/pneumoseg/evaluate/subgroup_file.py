@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pneumoseg.evaluate.measuring import TEST_CASES
+from pneumoseg.evaluate.measuring import TEST_CASES, UNWRITTEN
 from pneumoseg.evaluate.subgroups import UNKNOWN_GROUP
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.layout import Layout
@@ -36,7 +36,7 @@ def read_groups(table: str | None, layout: Layout, image_ids: Sequence[str]) -> 
     told = f"{path} (evaluate.subgroup_table)"
     if not found.index.is_unique:
         raise DataError(f"{told}: {found.index[found.index.duplicated()][0]} has two rows; keep one")
-    taken = [name for name in found if name in TEST_CASES or name == "instances"]
+    taken = [name for name in found if name in (*TEST_CASES, *UNWRITTEN)]
     if taken:
         raise DataError(f"{told}: column {taken[0]} is one of the figures' own; call it otherwise")
     prefix = "" if layout.site is None else f"{layout.site}/"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pneumoseg.config import Params
+from pneumoseg.config.model import FROM_MASKS
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.networks.lungs import FOLDER as LUNGS
@@ -25,6 +27,8 @@ from pneumoseg.use.answers import Refused
 from pneumoseg.use.bundle import SELF_TEST, write_description
 from pneumoseg.use.reader import OPERATING_POINT, load
 
+logger = logging.getLogger(__name__)
+
 
 def make_bundle(layout: Layout, params: Params) -> None:
     """Write data/bundle/ of what was trained, tuned and evaluated here; the same again gives the same bytes.
@@ -37,6 +41,9 @@ def make_bundle(layout: Layout, params: Params) -> None:
         DataError: a network, the rule or the test figures are missing, or the new bundle cannot read its own phantom.
     """
     folder = fresh_dir(layout.bundle)
+    if params.model.lungs.source == FROM_MASKS:
+        logger.warning("model.lungs.source = %s: a radiograph in use has no lung mask and is seen whole, as hardly "
+                       "any training image was; give the folder of a network that learnt lung masks", FROM_MASKS)  # fmt: skip
     own = {fold: layout.models / f"fold{fold}" for fold in params.split.train_folds}
     groups = [_copy(folder, 0, own, params.predict.own_weight, "both")] if params.predict.own_weight else []
     root = project_root(layout.root)
