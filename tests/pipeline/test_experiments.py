@@ -29,6 +29,9 @@ def assert_alive(project: Project, row) -> None:
 def test_repro_leaves_one_row_with_a_nested_run_and_live_curves(reproduced: Project):
     (row,) = reproduced.rows()
     assert_alive(reproduced, row)
+    bundle = json.loads((reproduced.root / "data/bundle/bundle.json").read_text())
+    assert row.data.tags["recorded.model"] == bundle["id"]
+    assert len(row.outputs.model_outputs) == 1
     test = json.loads((reproduced.root / "metrics/test.json").read_text())
     assert row.data.metrics["dice_all"] == pytest.approx(test["dice_all"])
     client = reproduced.client()

@@ -30,6 +30,7 @@ const files = await given();
 const truth = files.pop();
 give("choose", files);
 await until(() => at("list").children.length === files.length && !at("threshold").disabled);
+await until(() => at("progress").textContent.includes("answered"));
 await tick(); await tick();
 const facts = () => Object.fromEntries([...at("facts").children].map((part, place, all) =>
   [part.textContent, all[place + 1] && all[place + 1].textContent]).filter((_, place) => place % 2 === 0));
@@ -40,6 +41,8 @@ const press = (key) =>
 seen.list = [...at("list").children].map((item) => item.innerText);
 seen.elements = document.querySelectorAll("#list img, #list script").length;
 seen.call = at("call").textContent;
+seen.progress = at("progress").textContent;
+seen.threshold = at("threshold-value").textContent;
 seen.facts = facts();
 seen.sides = [at("left").textContent, at("right").textContent];
 seen.warnings = at("warnings").textContent;
@@ -92,6 +95,8 @@ def test_what_a_person_drops_sees_and_moves(browser: str, reader: Reader, size: 
     assert seen["list"][1].startswith(NAMED)
     assert seen["list"][2].split("\n") == ["text.dcm", "no DICOM file"]
     assert seen["call"] == wanted.call
+    assert seen["progress"] == "2 answered, 1 refused"
+    assert seen["threshold"] == f"> {reader.bundle.rule.mask_threshold:g}"
     assert seen["facts"]["Area"].startswith(f"{wanted.area_px} px, {wanted.area_mm2:.0f} mm²")
     assert "sensitivity 0.50 (0.25 to 0.75)" in seen["facts"]["At this rule"]
     assert seen["sides"] == ["R", "L"]

@@ -103,7 +103,8 @@
     at("call").textContent = changed ? "Threshold moved by hand" : answer.call;
     at("because").textContent = changed ? "" : answer.because;
     at("moved").hidden = !changed;
-    at("threshold-value").textContent = current.map ? `> ${(Number(at("threshold").value) / 255).toFixed(3)}` : "no map";
+    const threshold = changed ? (Number(at("threshold").value) / 255).toFixed(3) : answer.mask_threshold;
+    at("threshold-value").textContent = current.map ? `> ${threshold}` : "no map";
     for (const name of ["window", "level"]) at(`${name}-value`).textContent = at(name).value;
     at("opacity-value").textContent = `${at("opacity").value} %`;
     const mm2 = answer.pixel_mm2 === null ? "no spacing in the file" : `${(area * answer.pixel_mm2).toFixed(0)} mm² (${answer.spacing_source.replaceAll("_", " ")})`;
@@ -210,7 +211,8 @@
       at("progress").textContent = `reading ${place_ + 1} of ${all.length}`;
       await add(file);
     }
-    at("progress").textContent = all.length ? `${all.length} read` : "";
+    const no = at("list").querySelectorAll(".refused").length;
+    at("progress").textContent = `${entries.length} answered${no ? `, ${no} refused` : ""}`;
   };
 
   const drop = at("drop");
