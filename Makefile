@@ -13,7 +13,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Without bytecode every process compiles torch and MLflow anew, for some ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup repro test test-fast test-long lint bench mlflow lock clean-venv
+.PHONY: help setup repro test test-fast test-long lint bench mlflow lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

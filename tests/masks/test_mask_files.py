@@ -49,7 +49,7 @@ def run(tmp_path):
             cases=pd.read_csv(layout.annotations, dtype=str, keep_default_na=False).set_index("image_id"),
             rejected=pd.read_csv(layout.rejected_annotations, keep_default_na=False),
             metrics=json.loads(layout.masks_counts.read_text()),
-            masks={path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in layout.masks.iterdir()},
+            masks={path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in layout.masks.glob("*.png")},
             bytes={path.name: path.read_bytes() for path in files},
         )
 

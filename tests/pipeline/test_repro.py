@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from tests.pipeline.project import Project
 
@@ -85,6 +86,14 @@ def test_dropping_a_fold_leaves_no_stale_model(project: Project):
     project.git("checkout", "--", "dvc.lock")
     project.dvc("checkout", "--force")
     assert project.changed() == set()
+
+
+def test_no_output_is_empty(reproduced: Project):
+    """DVC would warn of it at every stage that follows."""
+    lock = YAML(typ="safe").load(reproduced.root / "dvc.lock")["stages"]
+    folders = {out["path"]: out["nfiles"] for stage in lock.values() for out in stage["outs"] if "nfiles" in out}
+    assert "data/lungs" in folders
+    assert min(folders.values()) > 0
 
 
 def test_phantoms_say_so(reproduced: Project):

@@ -19,7 +19,7 @@ from pneumoseg.extract.one_file import Job, Outcome, crashed, extract_one
 from pneumoseg.radiographs.identity import PUBLIC_HASH_KEY, hash_key
 from pneumoseg.radiographs.rules import DOUBTFUL, FLAGS, JUNK, REFUSALS
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.files import fresh_dir, write_json, write_png
+from pneumoseg.shared.files import fresh_dir, say_empty, write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import check_scheduler, run_all
 from pneumoseg.shared.tables import METADATA, REJECTED, write_table
@@ -62,6 +62,7 @@ def extract(layout: Layout, data: DataParams, params: ExtractParams, workers: in
     refused += [other for outcome in kept for other in outcome.beside]
     if data.lungs is not None:
         refused += _write_lungs(layout, layout.root / data.lungs, kept)
+    say_empty(layout.lungs)
     rows = pd.DataFrame([outcome.row for outcome in kept], columns=list(METADATA))
     write_table(layout.metadata, rows.sort_values("image_id", ignore_index=True), METADATA)
     reasons = [(outcome.source, outcome.image_id, outcome.reason) for outcome in refused]

@@ -17,7 +17,7 @@ from pneumoseg.config.masks import MasksParams
 from pneumoseg.masks.mask_counts import summarise
 from pneumoseg.radiographs.orientation import LATERALS
 from pneumoseg.shared.errors import DataError
-from pneumoseg.shared.files import digest_bytes, fresh_dir, write_json, write_png
+from pneumoseg.shared.files import digest_bytes, fresh_dir, say_empty, write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
@@ -80,6 +80,7 @@ def write_masks(layout: Layout, data: DataParams, params: MasksParams, workers: 
         return _describe(image_id, status, truths.images.get(image_id), sizes[image_id], layout.masks)
 
     frame = pd.DataFrame(map_threads(describe, sorted(sizes), workers, "masks"))
+    say_empty(layout.masks)
     write_table(layout.annotations, frame, ANNOTATIONS)
     phantoms = int(metadata["phantom"].fillna(0).sum())
     write_json(layout.masks_counts, summarise(truths, frame, phantoms))

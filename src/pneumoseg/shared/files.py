@@ -45,6 +45,12 @@ def fresh_dir(path: Path) -> Path:
     return path
 
 
+def say_empty(folder: Path) -> None:
+    """Leave a word in a folder that has stayed empty: of an empty output DVC warns at every stage that follows."""
+    if not any(folder.iterdir()):
+        (folder / "README.md").write_text("Nothing here: no image of this data set has one.\n", "utf-8")
+
+
 def _plain(value: Any) -> Any:
     """Turn numpy values into plain ones and what is not finite into None: JSON has no NaN."""
     if isinstance(value, dict):
