@@ -43,8 +43,8 @@ def make_bundle(layout: Layout, params: Params) -> None:
     folder = fresh_dir(layout.bundle)
     if params.model.lungs.source == FROM_MASKS:
         logger.warning(
-            "model.lungs.source = masks: a radiograph in use has no lung mask and is seen whole, as hardly any training "
-            "image was; give the folder of a network that learnt lung masks"
+            "model.lungs.source = masks: a radiograph in use has no lung mask and is seen whole, as hardly any "
+            "training image was; give the folder of a network that learnt lung masks"
         )
     own = {fold: layout.models / f"fold{fold}" for fold in params.split.train_folds}
     groups = [_copy(folder, 0, own, params.predict.own_weight, "both")] if params.predict.own_weight else []
