@@ -134,8 +134,9 @@ def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
 def _spread_rule(found: int, count: int, above: int) -> str:
     """How many of one size are shown; ``above`` more stand in other galleries already."""
     if found == 0:
-        return f"all {above} are shown above." if above else "the test set has none."
-    more = f"; {above} more are shown above" if above else ""
+        told = "the only one is shown above." if above == 1 else f"all {above} are shown above."
+        return told if above else "the test set has none."
+    more = f"; {above} more {'is' if above == 1 else 'are'} shown above" if above else ""
     if found <= count:
         return f"all {found}, by Dice{more}."
     return f"{count} of {found} at equal steps from the highest Dice to the lowest{more}."
