@@ -230,7 +230,11 @@ NOT_FOUND = {
 #: Of every recipe.
 STATED = {
     "split.folds", "split.train_folds", "split.positive_share", "augment.border", "augment.online",
-    *(f"model.{key}" for key in ModelParams.model_fields if key not in ("aspp", "image_head", "detector", "lungs")),
+    *(
+        f"model.{key}"
+        for key in ModelParams.model_fields
+        if key not in ("aspp", "image_head", "detector", "lungs", "two_view")
+    ),
     "model.aspp.enabled", "model.image_head.enabled", "train.seed", "train.batch_size", "train.accumulate_batches",
     "train.lr", "train.optimiser.name", "train.optimiser.weight_decay", "train.scheduler.name",
     *(f"train.loss.{term}.weight" for term in ("dice", "bce", "focal", "lovasz", "tversky")),
@@ -266,6 +270,18 @@ PAPERS: dict[str, tuple[dict[str, Any], list[str | None], set[str]]] = {
         ["0.93", "0.91", "0.97", "0.91", "0.98", "0.97", "0.92", "0.88", "0.96", "0.95", "0.94"],
         {"input size", "optimiser, epochs, batch", "uncertain and blank labels", "threshold", "definition of small"},
     ),
+    **{
+        f"luo_two_view_{name}": (
+            {"model.architecture": "two_view", "model.encoder": encoder, "train.loss.views.fused": 1.0},
+            figures,
+            {"input size", "split", "loss weights", "channel attention", "optimiser, epochs, batch"},
+        )
+        for name, encoder, figures in (
+            ("resnet50", "resnet50", ["0.956", "0.950", "0.975"]),
+            ("efficientnet_b4", "efficientnet-b4", ["0.952", "0.943", "0.961"]),
+            ("densenet121", "densenet121", ["0.956", "0.948", "0.974"]),
+        )
+    },
     "chexpert_semi_supervised": (
         {"model.image_head.enabled": True, "train.loss.image.bce": 0.1}, [None], {"the whole configuration"},
     ),

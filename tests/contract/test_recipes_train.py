@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from pneumoseg.config.recipes import load_recipes, merge
 from pneumoseg.config.runtime import RuntimeParams
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.encoders import published_weights
-from pneumoseg.networks.network import check_size
+from pneumoseg.networks.network import check_size, input_shape
 from pneumoseg.networks.norms import batch_norms
 from pneumoseg.phantom import render_phantom
 from pneumoseg.shared.files import read_png, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.seeds import derive_seed
-from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, write_table
+from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, METADATA, UNLABELLED, write_table
 from pneumoseg.train.fold_data import load_fold
 from pneumoseg.train.resume import Checkpoint
 from pneumoseg.train.training import TrainedFold, train_fold
@@ -66,6 +67,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     pool = [(name, int(positive), "none", 0) for name, fold, positive in rows if fold == "1"]
     write_table(layout.splits / "train_fold0.csv", pd.DataFrame(pool, columns=list(MANIFEST)), MANIFEST)
     write_table(layout.splits / "unlabelled_fold0.csv", pd.DataFrame({"image_id": free}), UNLABELLED)
+    for name, _, _ in rows:
+        shutil.copy(layout.images / f"{name}.png", layout.images / f"{name}-side.png")
+    studies = [(name, name, "PA") for name, _, _ in rows] + [(f"{name}-side", name, "LL") for name, _, _ in rows]
+    columns = ["image_id", "study_id", "view_position"]
+    write_table(layout.metadata, pd.DataFrame(studies, columns=columns), METADATA)
     known = [{"image_id": name, "pneumothorax": int(positive), "mask_known": 1} for name, _, positive in rows]
     write_table(layout.annotations, pd.DataFrame(known), ANNOTATIONS)
     return layout
@@ -119,7 +125,7 @@ def test_it_trains(name: str, own_encoder: bool, phantoms: Layout, tmp_path: Pat
     assert not torch.equal(learned[last], start[last])
     assert ("consistency" in " ".join(trained.history[-1])) == (name == "fifth_place")
     with torch.no_grad():
-        said = family.predict(trained.model.eval()(torch.zeros(2, params.model.in_channels, 64, 64)))
+        said = family.predict(trained.model.eval()(torch.zeros(input_shape(trained.model, 2, 64))))
     assert said.map is None or said.map.shape == (2, 64, 64)
     assert (said.map is not None) == family.gives_map
     assert (said.image is not None) == family.gives_image(params.model)

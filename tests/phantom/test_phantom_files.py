@@ -11,6 +11,7 @@ import pytest
 
 from pneumoseg.phantom import generate, render_phantom
 from pneumoseg.phantom.cohort import plan_cohort
+from pneumoseg.phantom.writer import render_side
 from pneumoseg.shared.layout import Layout
 from tests.phantom.test_cohort import make_params
 
@@ -65,6 +66,43 @@ def rows(folder):
     for name, value in lines[1:]:
         found[name].append(value.strip())
     return found
+
+
+def test_views_from_the_side_belong_to_their_studies_and_leave_the_others_as_they_are(root, params, folder, tmp_path):
+    """Byte for byte, but for the pneumothoraces that lie in front, which are faint from the front."""
+    with_views = make_params(
+        root, images=24, unannotated_images=2, unlabelled_images=3, size_px=SIZE, lateral_share=0.7
+    )
+    generate(Layout(tmp_path), with_views, 0)
+    found, before = contents(Layout(tmp_path).phantom), contents(folder)
+    cases = plan_cohort(with_views)
+    anterior = {case.uids[0] for case in cases if case.scene.anterior}
+    sides = {case.lateral_uid: case for case in cases if case.lateral_uid}
+    assert len(sides) > 10
+    assert anterior < {case.uids[0] for case in sides.values() if case.scene.area > 0}
+    assert {path.rpartition("/")[2].removesuffix(".dcm") for path in found.keys() - before.keys()} == set(sides)
+    changed = {path.rpartition("/")[2].removesuffix(".dcm") for path in before if found[path] != before[path]}
+    assert changed == anterior
+    assert found["train-rle.csv"] == before["train-rle.csv"]
+    for path in (path for path in found if path not in before):
+        header = pydicom.dcmread(Layout(tmp_path).phantom / path)
+        case = sides[header.SOPInstanceUID]
+        assert (header.ViewPosition, header.StudyInstanceUID) == ("LL", case.uids[2])
+        assert header.PatientID == f"phantom-{case.patient:05d}"
+
+
+def test_what_lies_in_front_is_faint_from_the_front_and_plain_from_the_side(root):
+    values = {"images": 40, "size_px": SIZE, "prevalence": 0.5, "pneumothorax_median_area": 0.04, "lateral_share": 1.0}
+    front, hidden = (make_params(root, **values, anterior_share=share) for share in (0.0, 1.0))
+    ratios = []
+    for case in plan_cohort(hidden):
+        if case.scene.anterior:
+            plain, faint = (render_phantom(params, case.index) for params in (front, hidden))
+            assert (plain.mask == faint.mask).all()
+            other = render_side(hidden, case.index).image.astype(int) - render_side(front, case.index).image
+            ratios.append((faint.image.astype(int) - plain.image)[plain.mask].mean())
+            assert abs(other).max() > 40  # the dark band in front
+    assert np.median(ratios) > 3  # less dark than where it lies at the side
 
 
 @pytest.mark.slow

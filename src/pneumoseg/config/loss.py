@@ -92,6 +92,14 @@ class ImageLossParams(Section):
     gamma: float = Field(2.0, ge=1)
 
 
+class ViewLossParams(Section):
+    """Weights of the outputs of two views, each with the terms of train.loss.image."""
+
+    fused: float = Field(1.0, gt=0)
+    frontal: float = Field(0.3, gt=0)
+    lateral: float = Field(0.3, ge=0)
+
+
 class LossParams(Section):
     """Weights and forms of the terms; a weight of 0 leaves a term out. Further ones by the names in TERMS."""
 
@@ -104,6 +112,7 @@ class LossParams(Section):
     tversky: TverskyParams = TverskyParams()
     auxiliary: AuxiliaryParams = AuxiliaryParams()
     image: ImageLossParams = ImageLossParams()
+    views: ViewLossParams = ViewLossParams()
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:

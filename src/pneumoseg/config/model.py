@@ -22,6 +22,7 @@ WITHOUT_ASPP = {
     "deeplabv3plus": "it has one of its own",
     "dpt": "its encoder is a vision transformer, which sees the whole image at every level",
     "classifier": "it has no decoder",
+    "two_view": "it has no decoder",
 }
 #: Widths that decoder_channels lists; None: one for each level of the encoder, deepest first.
 DECODER_WIDTHS: dict[str, int | None] = {
@@ -67,6 +68,12 @@ class LungParams(Section):
     least_area_share: float = Field(0.2, ge=0, lt=1)
 
 
+class TwoViewParams(Section):
+    """Frontal and lateral view, fused."""
+
+    share_encoder: bool = False
+
+
 class ModelParams(Section):
     """One network: an architecture of segmentation-models-pytorch, an encoder, and what is added to them."""
 
@@ -85,6 +92,7 @@ class ModelParams(Section):
     image_head: ImageHeadParams = ImageHeadParams()
     detector: DetectorParams = DetectorParams()
     lungs: LungParams = LungParams()
+    two_view: TwoViewParams = TwoViewParams()
 
     @field_validator("architecture")
     @classmethod
@@ -122,6 +130,15 @@ class ModelParams(Section):
                 f"set it to false, or take one of {', '.join(MOST_LEVELS)}"
             )
         check_model(self)
+        return self
+
+    @model_validator(mode="after")
+    def _lungs_are_of_one_view(self) -> Self:
+        if self.architecture == "two_view" and self.lungs.source is not None:
+            raise ValueError(
+                f"lungs.source = {self.lungs.source} does not go with architecture = two_view: nobody finds the lungs "
+                "of the view from the side; set it to null"
+            )
         return self
 
     @model_validator(mode="after")

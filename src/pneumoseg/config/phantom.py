@@ -29,6 +29,8 @@ class PhantomParams(Section):
     chest_tube_share_negative: Share = 0.06
     confounder_share: Share = 0.15
     lungs: bool = False
+    lateral_share: Share = 0.0
+    anterior_share: Share = 0.5
     jpeg_quality: int = Field(90, ge=50, le=100)
 
     @property

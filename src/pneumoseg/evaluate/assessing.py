@@ -16,12 +16,14 @@ from pneumoseg.evaluate.metric import all_metrics, column, estimate, mean_of, of
 from pneumoseg.evaluate.metrics.core import DICE_ALL
 from pneumoseg.evaluate.metrics.image_calls import predictive_values
 from pneumoseg.evaluate.metrics.image_ranking import AUC
+from pneumoseg.evaluate.outputs import judge_outputs
 from pneumoseg.evaluate.result import AtPrevalence, Bin, Calibration, Group, Instances, Note, Surface, TestResult
 from pneumoseg.evaluate.subgroup_file import read_groups
 from pneumoseg.evaluate.subgroups import group_tests, size_test, subgroup_table
 from pneumoseg.rule.cases import Predictions, patient_codes
 from pneumoseg.rule.decision import DecisionRule, read_rule
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.files import read_json
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.tables import Columns, write_table
@@ -86,7 +88,13 @@ def judge(layout: Layout, predictions: Predictions, params: EvaluateParams, work
         main = predictions if layout.site is None else Predictions.read(layout.main)
         labels = tuple((case.probability, case.label) for case in main.cases("validation"))
     result = assess(rows, labels, params, "test" if layout.site is None else "external")
-    return Judged(rule, rows, labels, result.model_copy(update={"rule": (rule.describe(),)}))
+    told: dict[str, Any] = {"rule": (rule.describe(),)}
+    outputs = predictions.outputs("test")
+    if len(outputs.columns):
+        limits = read_json(layout.main.thresholds).get("outputs") or {}
+        chosen = {name: float(of["gate_probability"]) for name, of in limits.items()}
+        told["outputs"] = judge_outputs(rows, outputs, chosen, params.bootstrap_replicates, params.seed)
+    return Judged(rule, rows, labels, result.model_copy(update=told))
 
 
 def assess(

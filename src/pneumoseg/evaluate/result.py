@@ -154,6 +154,25 @@ class GroupTest(_Flat):
     auc_permutation_p: float | None = None
 
 
+class OutputFigures(Group):
+    """Figures of one output of networks with several, its calls made at a limit; or of a difference of two outputs."""
+
+    name: str
+    limit: float | None = None
+
+
+class Outputs(_Read):
+    """The single outputs on the images that have all of them, and the last against the first, paired."""
+
+    n: int
+    n_positive: int
+    n_patients: int
+    single: tuple[OutputFigures, ...]
+    first: str
+    last: str
+    difference: OutputFigures
+
+
 class AtPrevalence(Group):
     """Figures ppv and npv of these calls where the share of images with pneumothorax is another one."""
 
@@ -224,6 +243,7 @@ class TestResult(Group):
     group_tests: tuple[GroupTest, ...] = ()
     delong: Group = Group()
     at_prevalence: tuple[AtPrevalence, ...] = ()
+    outputs: Outputs | None = None
     notes: tuple[Note, ...] = ()
     rule: tuple[str, ...] = ()
     overlap: Overlap | None = None

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pneumoseg.config.data import DataParams, MoreParams
 from pneumoseg.config.masks import MasksParams
 from pneumoseg.masks.mask_counts import summarise
-from pneumoseg.radiographs.orientation import LATERALS
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, fresh_dir, say_empty, write_json, write_png
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.parallel import map_threads
 from pneumoseg.shared.rle import draw_runs
+from pneumoseg.shared.studies import LATERALS
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, Columns, read_table, write_table
 from pneumoseg.sources.source import DataSet, source_of
 from pneumoseg.sources.truth import Size, Truth, Truths
@@ -142,12 +142,13 @@ def _check_rejected(truths: Truths, limit: float, annotations: Path, rejected: P
 
 def _status(image_id: str, truths: Truths, view: str) -> str:
     truth = truths.images.get(image_id)
+    # A study's label is what its report says, not what this image shows.
+    if view in LATERALS and not (truth and truth.rejected):
+        return "lateral"
     if truth is None:
         return truths.undecided.get(image_id, "unannotated")
     if truth.rejected:
         return "rejected"
-    if view in LATERALS:  # a study's label is what its report says, not what this image shows
-        return "lateral"
     return "positive" if truth.positive else "negative"
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pneumoseg.networks.network import Network
+from pneumoseg.networks.network import Network, input_shape
 from pneumoseg.networks.norms import batch_norms
 
 #: Bytes a parameter takes in fp32 training with Adam: itself, its gradient, two running means.
@@ -42,7 +42,7 @@ def kept_bytes(model: Network, size_px: int, bytes_a_value: int) -> int:
 
     parameters = {name: value.detach().to("meta").requires_grad_() for name, value in model.named_parameters()}
     buffers = {name: value.to("meta") for name, value in model.named_buffers()}
-    images = torch.empty(2, len(model.mean), size_px, size_px, device="meta")
+    images = torch.empty(input_shape(model, 2, size_px), device="meta")
     training = model.training
     model.train()
     try:

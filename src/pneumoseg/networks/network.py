@@ -21,6 +21,7 @@ class Network(nn.Module):
         mean: of the encoder's training images in [0, 1], one for each input channel.
         std: likewise.
         size_multiple: sides of the input must be multiples of it.
+        views: images of a sample.
         compiles: whether its training steps always do the same, so that torch.compile helps.
     """
 
@@ -32,21 +33,31 @@ class Network(nn.Module):
         self.encoder = encoder
         self.mean, self.std = normalisation(params)
         self.size_multiple = 2**params.encoder_depth
+        self.views = 1
         self._frozen_batch_norm = params.norm == "frozen_batch"
         self._encoder_frozen = False
         self._unused: frozenset[str] = frozenset()
-        if self._frozen_batch_norm:
+        self.freeze_norms()
+        self.train(self.training)
+
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """``encoder``, and those of further views by name, which ends in _encoder."""
+        return {name: part for name, part in self.named_children() if name.endswith("encoder")}
+
+    def freeze_norms(self) -> None:
+        """Keep the scales of the encoders' batch norms where model.norm says so; a family with more calls it again."""
+        for encoder in self.encoders.values() if self._frozen_batch_norm else ():
             for norm in batch_norms(encoder):
                 norm.requires_grad_(False)
-        self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self._encoder_frozen:
-            self.encoder.eval()
-        if self._frozen_batch_norm:
-            for norm in batch_norms(self.encoder):
+        for encoder in self.encoders.values():
+            if self._encoder_frozen:
+                encoder.eval()
+            for norm in batch_norms(encoder) if self._frozen_batch_norm else ():
                 norm.eval()
         return self
 
@@ -62,11 +73,10 @@ def set_encoder_frozen(model: Network, frozen: bool) -> None:
     ``requires_grad``, or give them all parameters: those that are frozen get no gradient.
     """
     model._encoder_frozen = frozen
-    for name, parameter in model.encoder.named_parameters(prefix="encoder"):
-        parameter.requires_grad_(not frozen and name not in model._unused)
-    if model._frozen_batch_norm:
-        for norm in batch_norms(model.encoder):
-            norm.requires_grad_(False)
+    for part, encoder in model.encoders.items():
+        for name, parameter in encoder.named_parameters(prefix=part):
+            parameter.requires_grad_(not frozen and name not in model._unused)
+    model.freeze_norms()
     model.train(model.training)
 
 
@@ -110,13 +120,19 @@ def freeze_unused(model: Network, size_px: int) -> tuple[str, ...]:
 def _run_on_meta(model: Network, parameters: dict[str, Tensor], size_px: int, batch_size: int) -> Any:
     """Output of a training step in shapes alone."""
     buffers = {name: value.to("meta") for name, value in model.named_buffers()}
-    image = torch.empty(batch_size, len(model.mean), size_px, size_px, device="meta")
+    image = torch.empty(input_shape(model, batch_size, size_px), device="meta")
     training = model.training
     model.train()
     try:
         return torch.func.functional_call(model, {**parameters, **buffers}, (image,))
     finally:
         model.train(training)
+
+
+def input_shape(model: Network, count: int, size_px: int) -> tuple[int, ...]:
+    """(N, C, H, W) of N square samples, or (N, V, C, H, W) where a sample has V images."""
+    views = () if model.views == 1 else (model.views,)
+    return (count, *views, len(model.mean), size_px, size_px)
 
 
 def check_size(model: Network, size_px: int, batch_size: int, key: str) -> None:

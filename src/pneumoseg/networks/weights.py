@@ -60,6 +60,14 @@ def load_weights_into(model: nn.Module, found: dict[str, Tensor], path: Path) ->
     if encoder_only:
         bare = _encoder_names(found, model.get_submodule("encoder"))
         found = {f"encoder.{name}": value for name, value in bare.items()}
+    # The encoder of a further view starts as the first one, unless the file has its own.
+    for part in (name for name, _ in model.named_children() if name.endswith("_encoder")):
+        if not any(name.startswith(f"{part}.") for name in found):
+            found = found | {
+                f"{part}{name.removeprefix('encoder')}": value
+                for name, value in found.items()
+                if name.startswith("encoder.")
+            }
     taken: dict[str, Tensor] = {}
     for part, child in model.named_children():
         wanted = {f"{part}.{name}": value for name, value in child.state_dict().items()}

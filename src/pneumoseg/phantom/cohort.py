@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -15,13 +15,14 @@ from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.phantom.rendering import Scene
 
 Role = Literal["annotated", "unannotated", "unlabelled"]
+Kind = Literal["cohort", "patient", "image", "laterals", "lateral"]
 
 _OLDEST_YEARS = 94
 #: An age as the real set has it too: nobody is that old.
 IMPLAUSIBLE_AGE_YEARS = 152
 # Areas beyond these make no radiograph: a few pixels, or more air than a chest holds (fractions of the image).
 _SMALLEST_AREA, _LARGEST_AREA = 0.0004, 0.10
-_ROLE_CODES = {"cohort": 0, "patient": 1, "image": 2}
+_ROLE_CODES = {"cohort": 0, "patient": 1, "image": 2, "laterals": 3, "lateral": 4}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Case:
         age_years: as written, one value is implausible.
         pixel_spacing_mm: of rows and columns.
         uids: SOP instance, series and study.
+        lateral_uid: SOP instance of the view from the side; empty without one.
     """
 
     index: int
@@ -49,9 +51,10 @@ class Case:
     age_years: int
     pixel_spacing_mm: float
     uids: tuple[str, str, str]
+    lateral_uid: str = ""
 
 
-def generator(params: PhantomParams, kind: Literal["cohort", "patient", "image"], number: int) -> np.random.Generator:
+def generator(params: PhantomParams, kind: Kind, number: int) -> np.random.Generator:
     """A fresh generator of its own for the cohort, a patient or an image: order and workers change nothing."""
     return np.random.default_rng(np.random.SeedSequence([params.seed, _ROLE_CODES[kind], number]))
 
@@ -69,6 +72,7 @@ def plan_cohort(params: PhantomParams) -> tuple[Case, ...]:
     ages = _ages(rng, patients, positive)
     ages[int(np.flatnonzero(~positive[: params.images])[0])] = IMPLAUSIBLE_AGE_YEARS
     spacing = np.round(rng.uniform(0.139, 0.194, total), 3)
+    lateral, anterior = _laterals(params, positive)
     cases = []
     for index, scene in enumerate(scenes):
         role: Role = "annotated" if index < params.images else "unannotated" if index < training else "unlabelled"
@@ -77,12 +81,13 @@ def plan_cohort(params: PhantomParams) -> tuple[Case, ...]:
                 index=index,
                 role=role,
                 patient=int(patients[index]),
-                scene=scene,
+                scene=replace(scene, anterior=True) if anterior[index] else scene,
                 overlapping=bool(overlapping[index]),
                 sex="F" if scene.female else "M",
                 age_years=int(ages[index]),
                 pixel_spacing_mm=float(spacing[index]),
                 uids=_uids(params, role, index),
+                lateral_uid=_lateral_uid(params, index) if lateral[index] and role != "unlabelled" else "",
             )
         )
     return tuple(cases)
@@ -117,6 +122,17 @@ def _scenes(
         for i in range(total)
     ]
     return scenes, overlapping
+
+
+def _laterals(params: PhantomParams, positive: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images have a view from the side, and which of their pneumothoraces lie in front, where it shows them.
+
+    Of a generator of its own: the other images are what they are without any.
+    """
+    rng = generator(params, "laterals", 0)
+    draws = rng.random((2, len(positive)))
+    lateral = draws[0] < params.lateral_share
+    return lateral, lateral & positive & (draws[1] < params.anterior_share)
 
 
 def _exact_share(rng: np.random.Generator, share: float, count: int) -> NDArray[np.bool_]:
@@ -176,10 +192,18 @@ def _ages(rng: np.random.Generator, patients: NDArray[np.int64], positive: NDArr
 
 def _uids(params: PhantomParams, role: Role, index: int) -> tuple[str, str, str]:
     """SOP instance, series and study: UUID-derived UIDs (PS3.5 B.2), or the test folder's names and empty ids."""
-    # What is written beside the images changes none of their names.
-    text = params.model_dump_json(exclude={"lungs"})
+    text = _text(params)
     digests = [hashlib.sha256(f"{text} {kind} {index}".encode()) for kind in ("sop", "series", "study")]
     if role == "unlabelled":
         return f"ID_{digests[0].hexdigest()[:9]}", "", ""
     sop, series, study = (f"2.25.{int(digest.hexdigest()[:32], 16)}" for digest in digests)
     return sop, series, study
+
+
+def _lateral_uid(params: PhantomParams, index: int) -> str:
+    return f"2.25.{int(hashlib.sha256(f'{_text(params)} lateral {index}'.encode()).hexdigest()[:32], 16)}"
+
+
+def _text(params: PhantomParams) -> str:
+    """What the UIDs are made of: what is written beside the images changes none of their names."""
+    return params.model_dump_json(exclude={"lungs", "lateral_share", "anterior_share"})

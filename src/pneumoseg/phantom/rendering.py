@@ -35,6 +35,8 @@ from pneumoseg.phantom.vessels import hilum, vessel_tree
 SIDES = (RIGHT, LEFT)
 #: Masks by side of the patient.
 Lungs = dict[int, NDArray[np.bool_]]
+#: What is left from the front of the contrast of air that lies before the lung.
+_FAINT = np.float32(0.12)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Scene:
     regions: int
     chest_tube: bool
     confounder: bool
+    anterior: bool = False  # in front of the lung: faint from the front, plain from the side
 
 
 @without_ipp()
@@ -78,11 +81,11 @@ def render(
         lesion = draw_pneumothorax(rng, chest, scene.side, scene.area, scene.regions, scale)
     lungs = {side: canvas.filled(anatomy.lung(chest, side)) for side in SIDES}
     gap, truth = _gap(chest, canvas, lungs, lesion)
-    film = Film(chest, canvas, lungs, gap)
+    film = Film(chest, canvas, lungs, gap * _FAINT if scene.anterior else gap)
     film.soft_tissue(rng)
     film.bones()
     film.markings(patient_rng, rng)
-    if lesion is not None:
+    if lesion is not None and not scene.anterior:
         film.pleural_line(lesion)
     film.objects(scene, rng)
     image = expose(film.attenuation, rng, supine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, JPEGBaseline8Bit, Secon
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.phantom.anatomy import LEFT, RIGHT
 from pneumoseg.phantom.cohort import Case, generator, plan_cohort
+from pneumoseg.phantom.lateral import render_lateral
 from pneumoseg.phantom.rendering import Lungs, render
 from pneumoseg.shared import rle
 from pneumoseg.shared.errors import DataError
@@ -68,6 +69,16 @@ def render_phantom(params: PhantomParams, index: int) -> Phantom:
     patient = generator(params, "patient", case.patient)
     image, mask, lungs = render(case.scene, params.size_px, patient, generator(params, "image", index))
     return Phantom(image, mask, case, lungs)
+
+
+def render_side(params: PhantomParams, index: int) -> Phantom:
+    """Draw the view from the side of an image that has one: the same chest, on another file of its study."""
+    case = plan_cohort(params)[index]
+    image = render_lateral(
+        case.scene, params.size_px, generator(params, "patient", case.patient), generator(params, "lateral", index)
+    )
+    seen = replace(case, uids=(case.lateral_uid, *case.uids[1:]), scene=replace(case.scene, view_position="LL"))
+    return Phantom(image, np.zeros(image.shape, np.bool_), seen, {})
 
 
 def phantom_file(params: PhantomParams, index: int) -> bytes:
@@ -121,6 +132,8 @@ def _write_case(root: Path, params: PhantomParams, index: int) -> tuple[list[str
     folder = root / TEST_FOLDER if case.role == "unlabelled" else root / TRAINING_FOLDER / study / series
     folder.mkdir(parents=True, exist_ok=True)
     _dataset(phantom, params).save_as(folder / f"{sop}.dcm")
+    if case.lateral_uid:
+        _dataset(render_side(params, index), params).save_as(folder / f"{case.lateral_uid}.dcm")
     codes = [_along_rows(phantom.lungs[side]) for side in (LEFT, RIGHT)] if params.lungs else []
     lungs = ",".join([sop, *codes, str(params.size_px), str(params.size_px)])
     if case.role != "annotated":

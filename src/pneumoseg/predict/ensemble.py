@@ -84,6 +84,11 @@ class Ensemble:
         return Predictor(groups, self.runner, Combination(self.params.combine, self.params.vote_threshold))
 
     @property
+    def takes_laterals(self) -> bool:
+        """Whether any network looks at a study's view from the side too."""
+        return any(network.model.views > 1 for one in (self.own, *self.loaded) for network in one.every)
+
+    @property
     def is_several(self) -> bool:
         """Whether anything beyond one network a fold predicts."""
         return bool(self.members) or any(len(networks) > 1 for networks in self.own.networks.values())

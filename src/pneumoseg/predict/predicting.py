@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pneumoseg.predict.finished import Finished, finished_in
 from pneumoseg.predict.members import find_member
 from pneumoseg.predict.planning import SETS, Task, plan
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.predict.runner import Shown
 from pneumoseg.rule.crop import box_path, write_box
 from pneumoseg.rule.findings import findings_path, write_findings
 from pneumoseg.rule.maps import grey_levels
@@ -30,6 +31,7 @@ from pneumoseg.shared.fingerprints import project_root
 from pneumoseg.shared.layout import ACTIVATION, Layout
 from pneumoseg.shared.parallel import available_cores
 from pneumoseg.shared.progress_lines import follow
+from pneumoseg.shared.studies import read_laterals
 from pneumoseg.shared.tables import METADATA, PREDICTED, read_table, write_table
 
 logger = logging.getLogger(__name__)
@@ -43,22 +45,29 @@ class Radiographs:
         folder: of PNG files <image_id>.png.
         lungs: of PNG files of lung masks, which images may lack.
         sides: image id → (rows, columns) of its map.
+        laterals: image id → its study's view from the side, where networks look at both.
     """
 
     folder: Path
     lungs: Path
     sides: Mapping[str, tuple[int, int]]
+    laterals: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, layout: Layout) -> Radiographs:
+    def of(cls, layout: Layout, with_laterals: bool = False) -> Radiographs:
         """Maps have the size of the original file, which metadata.csv tells."""
         table = read_table(layout.metadata, METADATA)
         sides = zip(table["image_id"], zip(table["rows"], table["columns"], strict=True), strict=True)
-        return cls(layout.images, layout.lungs, dict(sides))
+        laterals = read_laterals(layout.metadata) if with_laterals else {}
+        return cls(layout.images, layout.lungs, dict(sides), laterals)
 
-    def read(self, image_ids: Sequence[str]) -> list[NDArray[np.uint8]]:
-        """Each (H, W)."""
-        return [read_png(self.folder / f"{image_id}.png") for image_id in image_ids]
+    def read(self, image_ids: Sequence[str]) -> list[Shown]:
+        """Each (H, W), or a pair of such with the view from the side."""
+        return [self._read(image_id) for image_id in image_ids]
+
+    def _read(self, image_id: str) -> Shown:
+        front, beside = read_png(self.folder / f"{image_id}.png"), self.laterals.get(image_id)
+        return front if beside is None else (front, read_png(self.folder / f"{beside}.png"))
 
     def read_lungs(self, image_ids: Sequence[str]) -> list[NDArray[np.uint8] | None]:
         """Each (H, W), None where there is none."""
@@ -91,7 +100,7 @@ def predict(layout: Layout, train_folds: Sequence[int], params: PredictParams, r
     members = [find_member(entry, root, main.splits, train_folds) for entry in params.members]
     tasks = plan(layout, train_folds)
     ensemble = load_ensemble(own, members, params, runtime)
-    radiographs = Radiographs.of(layout)
+    radiographs = Radiographs.of(layout, ensemble.takes_laterals)
     key = ensemble.fingerprint(tasks, layout.metadata)
     rows: list[dict[str, Any]] = []
     with finished_in(root / ".resume" / f"predict-{key}", layout.predictions) as finished:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.predict import Use
 from pneumoseg.networks.family import Answer
-from pneumoseg.predict.runner import Runner, TrainedNetwork, View, Views, load_networks
+from pneumoseg.predict.runner import Runner, Shown, TrainedNetwork, View, Views, front_of, load_networks
 from pneumoseg.rule.crop import STEPS, Box
 from pneumoseg.rule.findings import Finding, united
 from pneumoseg.rule.maps import restore_map
@@ -123,7 +123,7 @@ class Predictor:
 
     def __call__(
         self,
-        images: Sequence[NDArray[Any]],
+        images: Sequence[Shown],
         sizes: Sequence[Shape] | None = None,
         batch_size: int | None = None,
         lungs: Sequence[NDArray[np.uint8] | None] | None = None,
@@ -131,7 +131,7 @@ class Predictor:
         """Predict radiographs.
 
         Args:
-            images: each (H, W) uint8 or uint16; a block.
+            images: each (H, W) uint8 or uint16, or a study's frontal and lateral view; a block.
             sizes: (rows, columns) that each map is brought to; the image's own by default.
             batch_size: images in the network at once; all by default.
             lungs: the lung mask of each, None where there is none; for networks that see the lungs by masks.
@@ -141,7 +141,8 @@ class Predictor:
             the probability of pneumothorax in the image; the findings where all networks that give the map tell them
             apart.
         """
-        shapes = [(image.shape[0], image.shape[1]) for image in images] if sizes is None else list(sizes)
+        fronts = [front_of(image) for image in images]
+        shapes = [(front.shape[0], front.shape[1]) for front in fronts] if sizes is None else list(sizes)
         maps = [np.zeros(shape, np.float32) for shape in shapes] if self.gives_map else []
         beside: list[list[_Beside]] = [[] for _ in images]
         scores = [0.0] * len(images)
@@ -180,7 +181,7 @@ class Predictor:
     def _run(
         self,
         group: Group,
-        images: Sequence[NDArray[Any]],
+        images: Sequence[Shown],
         shapes: Sequence[Shape],
         batch_size: int,
         lungs: Sequence[NDArray[np.uint8] | None] | None,

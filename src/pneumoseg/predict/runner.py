@@ -30,6 +30,10 @@ from pneumoseg.shared.registry import FAMILIES
 _CHECKPOINT = re.compile(r"checkpoint([1-9]\d*)")
 
 
+#: A radiograph (H, W), or the two views of a study: frontal, lateral.
+Shown = NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
+
+
 class View(NamedTuple):
     """What is said of one view of N images.
 
@@ -199,25 +203,24 @@ class Runner:
     def predict(
         self,
         network: TrainedNetwork,
-        images: Sequence[NDArray[Any]],
+        images: Sequence[Shown],
         lungs: Sequence[NDArray[np.uint8] | None] | None = None,
     ) -> list[View]:
         """What a network that is on the device says of radiographs, at each scale.
 
         Args:
             network: inside ``on_device``.
-            images: each (H, W) uint8 or uint16.
+            images: each (H, W) uint8 or uint16, or (frontal, lateral) of such; networks of one view see the first.
             lungs: the lung mask of each, where there is one.
         """
-        boxes = None if network.lungs is None else network.lungs.boxes(images, lungs)
+        boxes = None if network.lungs is None else network.lungs.boxes([front_of(image) for image in images], lungs)
         if boxes is not None:
-            images = [box.cut(image) for box, image in zip(boxes, images, strict=True)]
+            images = [box.cut(front_of(image)) for box, image in zip(boxes, images, strict=True)]
         return [self._view(network, images, size_px, boxes) for size_px in self.views.sizes_px(network)]
 
-    def _view(
-        self, network: TrainedNetwork, images: Sequence[NDArray[Any]], size_px: int, boxes: list[Box] | None
-    ) -> View:
-        batch = torch.from_numpy(np.stack([resize_image(image, size_px) for image in images])).to(self.device)
+    def _view(self, network: TrainedNetwork, images: Sequence[Shown], size_px: int, boxes: list[Box] | None) -> View:
+        views = getattr(network.model, "views", 1)
+        batch = torch.from_numpy(np.stack([_pixels(image, views, size_px) for image in images])).to(self.device)
         said = self._forward(network, batch)
         found = None if said.detections is None else [said.detections]
         if self.views.horizontal_flip:
@@ -234,6 +237,19 @@ class Runner:
         with autocast(self.device, self.precision):
             output = network.model(pixels)
         return network.family.predict(output)
+
+
+def front_of(shown: Shown) -> NDArray[Any]:
+    """The frontal view."""
+    return shown[0] if isinstance(shown, tuple) else shown
+
+
+def _pixels(shown: Shown, views: int, size_px: int) -> NDArray[np.uint8]:
+    """(size_px, size_px) of the frontal view, or (2, size_px, size_px) with the one from the side, zeros without it."""
+    front = resize_image(front_of(shown), size_px)
+    if views == 1:
+        return front
+    return np.stack([front, resize_image(shown[1], size_px) if isinstance(shown, tuple) else np.zeros_like(front)])
 
 
 def _with_mirrored(said: Prediction, mirrored: Prediction) -> Prediction:

@@ -1,4 +1,4 @@
-"""From which side a radiograph is taken, and whether it lies on its side."""
+"""Whether a radiograph lies on its side."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-#: Views from the side: DICOM's codes of View Position (PS3.3 C.8.1.2), and the word.
-LATERALS = ("LATERAL", "LL", "RL")
 _SIDE = 64
 _SHIFT, _STEP = 20, 2  # of the middle of the chest from that of the image, twice, in pixels of _SIDE
 _MARGIN = 0.4

@@ -15,12 +15,13 @@ from pneumoseg.radiographs import identity
 from pneumoseg.radiographs.dicom import DicomFile
 from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.radiographs.image_file import NOTHING, ImageFile, Known, Row
-from pneumoseg.radiographs.orientation import LATERALS, lies_on_side
+from pneumoseg.radiographs.orientation import lies_on_side
 from pneumoseg.radiographs.parsing import quiet
 from pneumoseg.radiographs.picture import make_picture
 from pneumoseg.radiographs.raster import RasterFile, raster_kind
 from pneumoseg.radiographs.rules import Refusal
 from pneumoseg.shared.files import digest_bytes
+from pneumoseg.shared.studies import LATERALS
 
 _SIZES = ("rows", "columns")
 

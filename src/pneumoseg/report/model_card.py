@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Final
 
+from pneumoseg.evaluate.metrics.image_calls import NPV, PPV
 from pneumoseg.report.ensemble_notes import ensemble_points
 from pneumoseg.report.external_sets import card_limit, card_points, shown_metrics
 from pneumoseg.report.headline import judge
 from pneumoseg.report.inputs import Inputs
 from pneumoseg.report.judging import small_groups
 from pneumoseg.report.parts import Part, count_of, listed, number, percent, sentence, told
+from pneumoseg.report.single_outputs import outputs_told
 from pneumoseg.shared.files import read_object
 from pneumoseg.stats.bootstrap import FEW
 
@@ -132,6 +134,11 @@ def _data_points(inputs: Inputs) -> Iterable[str]:
 def _figures(inputs: Inputs) -> Iterable[str]:
     for metric in shown_metrics([inputs.test]):
         yield f"{metric.title}: {told(inputs.test.figure(metric.name))}"
+    for item in inputs.test.at_prevalence:
+        values = " and ".join(f"{metric.label} {told(item.figure(metric.name))}" for metric in (PPV, NPV))
+        yield f"Where {percent(item.prevalence)} have a pneumothorax: {values}"
+    if inputs.test.outputs:
+        yield outputs_told(inputs.test.outputs)
 
 
 def _external(inputs: Inputs) -> Iterable[Part]:

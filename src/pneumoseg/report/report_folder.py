@@ -27,6 +27,7 @@ from pneumoseg.report.pages import render
 from pneumoseg.report.parameter_changes import configuration_part, told_changes
 from pneumoseg.report.parts import Part
 from pneumoseg.report.pictures import copy_sheet
+from pneumoseg.report.single_outputs import outputs_table, outputs_told
 from pneumoseg.report.statistical_plots import copy_plots
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.passwords import masked
@@ -109,8 +110,12 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
 
 def _detection(inputs: Inputs, folder: Path) -> Part:
     part = calibration_part(inputs, copy_plots(inputs.layout.plots, folder, leave=("dice_by_size", "subgroups")))
-    # Beside external sets it is among theirs.
-    return part if inputs.external else replace(part, tables=(*part.tables, published_table(inputs)))
+    tables = [] if inputs.external else [published_table(inputs)]  # beside external sets it is among theirs
+    notes = part.notes
+    if inputs.test.outputs:
+        tables.append(outputs_table(inputs))
+        notes = (*notes, outputs_told(inputs.test.outputs))
+    return replace(part, notes=notes, tables=(*part.tables, *tables))
 
 
 def _fingerprints(inputs: Inputs) -> Iterator[tuple[str, str]]:

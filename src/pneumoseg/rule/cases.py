@@ -191,6 +191,21 @@ class Predictions:
             for row in rows.to_dict("records")
         )
 
+    def outputs(self, which: Literal["validation", "test"]) -> pd.DataFrame:
+        """The single outputs of networks that have several, by image_id; of the images of a set that have all of them.
+
+        No column where networks have one output.
+
+        Raises:
+            DataError: a value is no number.
+        """
+        rows = self.images[self.images["set"] == which].set_index("image_id")
+        found = rows.drop(columns=[name for name in PREDICTED if name in rows])
+        try:
+            return found.replace("", np.nan).astype(np.float64).dropna()
+        except ValueError as error:
+            raise DataError(f"{self.layout.predictions / 'images.csv'}: {error}; run dvc repro predict") from None
+
     def _case(
         self, row: Mapping[Any, Any], about: Mapping[Any, Any], truth: Mapping[Any, Any] | None, maps: Path | None
     ) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,14 @@ class ImageArrays:
     def image(self, image_id: str) -> NDArray[np.uint8]:
         """The radiograph, (size_px, size_px) uint8."""
         return cast(NDArray[np.uint8], self._images[self.image_rows[image_id]])
+
+    def views(self, image_id: str, laterals: Mapping[str, str] | None) -> NDArray[np.uint8]:
+        """The radiograph; where ``laterals`` are given (2, size_px, size_px), with its view from the side, or zeros."""
+        if laterals is None:
+            return self.image(image_id)
+        beside = laterals.get(image_id)
+        front = self.image(image_id)
+        return np.stack([front, np.zeros_like(front) if beside is None else self.image(beside)])
 
     def mask(self, image_id: str) -> NDArray[np.uint8]:
         """The share of each pixel that the mask covers, (size_px, size_px) uint8, 255 is all of it."""

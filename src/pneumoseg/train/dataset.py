@@ -12,11 +12,13 @@ from typing import Any, Generic, TypeVar
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pneumoseg.augment import Augmenter
 from pneumoseg.networks.family import Batch
 from pneumoseg.shared.errors import TrainingError
+from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.arrays import ImageArrays, build_arrays
 from pneumoseg.train.fold_data import FoldData
 from pneumoseg.train.sampling import Sample
@@ -32,7 +34,12 @@ class TrainingImages(Dataset[Batch]):
     """Gives image, mask and label of a Sample."""
 
     def __init__(
-        self, arrays: ImageArrays, augmenter: Augmenter, crop_px: int | None, label_only: Mapping[str, bool]
+        self,
+        arrays: ImageArrays,
+        augmenter: Augmenter,
+        crop_px: int | None,
+        label_only: Mapping[str, bool],
+        laterals: Mapping[str, str] | None = None,
     ) -> None:
         """Keep what an item needs.
 
@@ -41,11 +48,13 @@ class TrainingImages(Dataset[Batch]):
             augmenter: of section augment.
             crop_px: cuts a random square out of each image; None takes it whole.
             label_only: the label of each image whose mask is not known.
+            laterals: the view from the side of each image that has one; None: one image a sample.
         """
         self.arrays = arrays
         self.augmenter = augmenter
         self.crop_px = crop_px
         self.label_only = label_only
+        self.laterals = laterals
 
     def __getitem__(self, sample: Sample) -> Batch:
         """Augment one image with its mask, seeded by the sample alone."""
@@ -55,7 +64,19 @@ class TrainingImages(Dataset[Batch]):
         window = random_window(self.arrays.size_px, self.crop_px, sample.seed)
         # A copy: rows of the memory map are read-only, and views would share memory with it.
         label = self.label_only.get(sample.image_id)
-        return make_item(sample.image_id, image[window].copy(), mask[window].copy(), label)
+        shown = image[window].copy()
+        if self.laterals is not None:
+            shown = np.stack([shown, self._lateral(sample, shown)])
+        return make_item(sample.image_id, shown, mask[window].copy(), label)
+
+    def _lateral(self, sample: Sample, front: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The view from the side, augmented and cut by itself; zeros where there is none."""
+        beside = (self.laterals or {}).get(sample.image_id)
+        if beside is None:
+            return np.zeros_like(front)
+        image, seed = self.arrays.image(beside), derive_seed(sample.seed, "lateral")
+        image, _ = self.augmenter(sample.augmentation, image, np.zeros_like(image), seed)
+        return np.ascontiguousarray(image[random_window(self.arrays.size_px, self.crop_px, seed)])
 
 
 def make_item(image_id: str, image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], label: bool | None) -> Batch:
@@ -147,7 +168,7 @@ class TrainingSet:
 
     def labelled(self, arrays: ImageArrays, crop_px: int | None) -> EpochLoader[Batch]:
         """A loader of augmented images with what is known of them."""
-        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.label_only))
+        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.label_only, self.data.laterals))
 
     def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
         """A loader of a data set of Samples."""

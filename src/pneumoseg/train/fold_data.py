@@ -15,10 +15,11 @@ from pneumoseg.networks.family import Family, learns_labels
 from pneumoseg.networks.lungs import LungFinder, lung_finder
 from pneumoseg.networks.weights import weights_path
 from pneumoseg.rule.crop import Box
-from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
+from pneumoseg.shared.studies import read_laterals
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, MANIFEST, UNLABELLED, read_table
 from pneumoseg.train.lung_boxes import find_boxes, tell_boxes
 from pneumoseg.train.pseudo_labels import PseudoLabels, load_pseudo_labels
@@ -43,6 +44,7 @@ class FoldData:
         digest: of files and labels.
         lungs: who finds the lungs; None: the whole image is seen.
         boxes: of each image, what of it is seen; none without ``lungs``.
+        laterals: the view from the side of each image whose study has one; None: the family takes one image.
     """
 
     layout: Layout
@@ -53,6 +55,7 @@ class FoldData:
     unknown_masks: frozenset[str]
     pseudo: PseudoLabels
     digest: str
+    laterals: Mapping[str, str] | None = None
     lungs: LungFinder | None = None
     boxes: Mapping[str, Box] = field(default_factory=dict)
 
@@ -63,7 +66,8 @@ class FoldData:
     @property
     def image_ids(self) -> list[str]:
         """Every image of the fold once, sorted."""
-        return sorted({*self.manifest["image_id"], *self.validation_ids, *self.unlabelled_ids})
+        views = (self.laterals or {}).values()
+        return sorted({*self.manifest["image_id"], *self.validation_ids, *self.unlabelled_ids, *views})
 
     @cached_property
     def outlined(self) -> bool:
@@ -108,15 +112,17 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     unknown = _unknown_masks(layout, ids)
     manifest = _learnable(params, manifest, unknown, manifest_path)
     teaching = free if wanted else ()
+    laterals = _laterals(layout, params, ids, set(manifest["image_id"]))
     weights = weights_path(params.model.weights)
     digest = digest_bytes(
-        _digest_images(sorted(ids.union(teaching)), layout).encode(),
+        _digest_images(sorted(ids.union(teaching, (laterals or {}).values())), layout).encode(),
         digest_files([manifest_path, layout.folds], layout.splits).encode(),
         (digest_files([weights], weights.parent) if weights is not None and weights.is_file() else "").encode(),
         pseudo.digest.encode(),
         repr(sorted(unknown)).encode(),
+        (repr(sorted(laterals.items())) if laterals else "").encode(),
     )
-    fold_data = FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest)
+    fold_data = FoldData(layout, fold, manifest, validation_ids, teaching, frozenset(unknown), pseudo, digest, laterals)
     finder = lung_finder(params.model.lungs)
     if finder is None:
         return fold_data
@@ -124,6 +130,40 @@ def load_fold(layout: Layout, fold: int, params: Params) -> FoldData:
     tell_boxes(boxes)
     seen = digest_bytes(digest.encode(), repr(sorted(boxes.items())).encode())
     return replace(fold_data, lungs=finder, boxes=boxes, digest=seen)
+
+
+def _laterals(layout: Layout, params: Params, ids: set[str], learnt: set[str]) -> dict[str, str] | None:
+    """The views from the side of the images of a fold; None where the family takes one image.
+
+    Raises:
+        DataError: no study that is learnt from has one.
+        ParameterError: a way of learning that two views have not.
+    """
+    if not getattr(FAMILIES[params.model.architecture], "takes_lateral", False):
+        return None
+    for key, off in (("mean_teacher.images_per_step", 0), ("pseudo_labels.folder", None)):
+        section, name = key.split(".")
+        if (value := getattr(getattr(params.train, section), name)) != off:
+            raise ParameterError(
+                f"train.{key} = {value}: model.architecture = {params.model.architecture} learns from labelled studies "
+                f"alone; set it to {'null' if off is None else off}"
+            )
+    found: dict[str, str] = {}
+    for name in {image_id.rpartition("/")[0] for image_id in ids}:
+        prefix = f"{name}/" if name else ""
+        pairs = read_laterals((layout.more(name) if name else layout).metadata)
+        found |= {f"{prefix}{image}": f"{prefix}{lateral}" for image, lateral in pairs.items()}
+    found = {image: lateral for image, lateral in found.items() if image in ids}
+    if not learnt & found.keys():
+        raise DataError(
+            f"{layout.metadata}: no study of the training pool has a view from the side, without which "
+            f"model.architecture = {params.model.architecture} has nothing to fuse; take classifier, add studies with "
+            "both views, or for the phantoms set phantom.lateral_share above 0"
+        )
+    logger.info(
+        "%d of %d images have a view from the side; the others are answered from the front", len(found), len(ids)
+    )
+    return found
 
 
 def _unknown_masks(layout: Layout, ids: set[str]) -> set[str]:

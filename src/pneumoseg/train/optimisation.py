@@ -24,7 +24,7 @@ def build_optimiser(model: nn.Module, params: OptimiserParams, lr: float) -> Opt
     for name, parameter in model.named_parameters():
         # One-dimensional parameters are exactly the biases and the scales and shifts of normalisation layers.
         decays = parameter.ndim > 1 or params.decay_norm_and_bias
-        factor = params.encoder_lr_factor if name.startswith("encoder.") else 1.0
+        factor = params.encoder_lr_factor if name.partition(".")[0].endswith("encoder") else 1.0
         groups.setdefault((params.weight_decay if decays else 0.0, factor), []).append(parameter)
     listed: list[dict[str, Any]] = [
         {"params": members, "weight_decay": decay, "lr_factor": factor} for (decay, factor), members in groups.items()

@@ -108,8 +108,9 @@ class Stepper:
 
     def prepared(self, images: Tensor) -> Tensor:
         """The network's input of uint8 images, on its device."""
-        moved = images.to(self.fabric.device, non_blocking=True)
-        return normalise(moved, self.network).contiguous(memory_format=self.layout)
+        pixels = normalise(images.to(self.fabric.device, non_blocking=True), self.network)
+        # Where a sample has several images, each has its channels last already.
+        return pixels.contiguous(memory_format=self.layout) if pixels.ndim == 4 else pixels
 
     def _means(self, losses: dict[str, tuple[float, float]]) -> dict[str, float]:
         """The mean of each term over the batches of all processes that gave it; left out where none did."""

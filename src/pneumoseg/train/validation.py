@@ -39,6 +39,7 @@ class Validation:
         self._family = family
         self._batch_size = batch_size
         self._unknown = data.unknown_masks
+        self._laterals = data.laterals
         self._shapes: dict[str, tuple[int, int]] = {}
         # Of what the network sees of an image: beyond it there is no map to be counted.
         self._seen: dict[str, tuple[int, int]] = {}
@@ -92,9 +93,8 @@ class Validation:
         mine = self._ids[fabric.global_rank :: fabric.world_size]
         for start in range(0, len(mine), self._batch_size):
             ids = mine[start : start + self._batch_size]
-            images, masks = (
-                torch.from_numpy(np.stack([read(image_id) for image_id in ids])) for read in (arrays.image, arrays.mask)
-            )
+            images = torch.from_numpy(np.stack([arrays.views(image_id, self._laterals) for image_id in ids]))
+            masks = torch.from_numpy(np.stack([arrays.mask(image_id) for image_id in ids]))
             known = torch.tensor([image_id not in self._unknown for image_id in ids])
             labels = torch.tensor([self._is_positive(image_id) for image_id in ids], dtype=torch.uint8)
             yield Batch(images, masks, labels, known, ids)

@@ -23,6 +23,7 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import METADATA, read_table
 from pneumoseg.stats.bootstrap import FEW, PatientBootstrap
 from pneumoseg.stats.margins import margin_of
+from pneumoseg.tune.output_limits import output_limits
 from pneumoseg.tune.probability_rule import CallSearch, ImageCalls
 from pneumoseg.tune.search import Family, Search, families
 from pneumoseg.tune.selection import Choice, Judged, choose, objective, patient_groups, search_family
@@ -48,7 +49,8 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
     Raises:
         DataError: there is no validation image, or files contradict each other.
     """
-    cases = Predictions.read(layout).cases("validation")
+    predictions = Predictions.read(layout)
+    cases = predictions.cases("validation")
     phantom = is_phantom(layout.metadata, cases)
     without_map = cases[0].map is None
     used = cases if without_map else tuple(case for case in cases if case.mask_known)
@@ -56,6 +58,9 @@ def tune(layout: Layout, params: TuneParams, workers: int | None = None) -> Deci
         raise DataError(f"{layout.annotations}: no validation image has a known mask; nothing can be tuned")
     images = ImageCalls.of(used) if without_map else _count(used, params, workers)
     rule, content = _choose(images, params, len(cases) - len(used))
+    outputs = predictions.outputs("validation")
+    if without_map and len(outputs.columns):
+        content["outputs"] = output_limits(cases, outputs, params, content["objective"])
     for warning in content["warnings"]:
         _LOGGER.warning("tune: %s", warning)
     write_json(layout.thresholds, content | {"phantom": int(phantom)})
