@@ -32,7 +32,7 @@ class Constant(nn.Module):
 
     def __init__(self, left: float, right: float | None = None, head: float | None = None) -> None:
         super().__init__()
-        self.mean, self.std, self.size_multiple = (0.5,), (0.5,), 8
+        self.mean, self.std, self.size_multiple, self.views = (0.5,), (0.5,), 8, 1
         self.logits = nn.Parameter(torch.tensor([_logit(left), _logit(left if right is None else right)]))
         self.head = None if head is None else _logit(head)
         self.seen_px: list[int] = []
