@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, training, using, validation
+from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, phantoms, training, using, validation
 
 from pneumoseg.config import load_params
 
@@ -98,3 +98,23 @@ def test_using(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")
 def test_the_gpu_part_says_what_it_needs() -> None:
     assert "NVIDIA GPU" in gpu.main()
+
+
+@pytest.mark.long
+def test_phantoms_through_the_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both tables, of networks that have learnt next to nothing."""
+    monkeypatch.setattr(phantoms, "CACHE", tmp_path)
+    monkeypatch.setattr(phantoms, "phase", lambda size_px, epochs=1: {"name": "main", "size_px": 64, "epochs": 1})
+    small = [
+        "phantom.images=32", "phantom.size_px=96", "phantom.prevalence=0.5", "split.folds=3",
+        "model.encoder=tu-test_resnet", "train.phases=[{name: main, size_px: 64, epochs: 1}]", "runtime.workers=0",
+        "evaluate.bootstrap_replicates=100", "evaluate.permutations=100",
+    ]  # fmt: skip
+    monkeypatch.setattr(phantoms, "DRAWN", phantoms.merge(phantoms.DRAWN, phantoms._nested(small)))
+    table = phantoms.main(["detector"])
+    assert [line.split()[0] for line in table.splitlines()[1:]][-1] == "box_ap75"
+    table = phantoms.main(["lungs", "runtime.device=cpu"])
+    assert "masks - whole, 128 px" in table
+    assert "no pixel of a lesion lies outside of what was seen" in table
+    with pytest.raises(SystemExit, match=r"detector \| lungs"):
+        phantoms.main(["nothing"])
