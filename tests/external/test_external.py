@@ -481,7 +481,8 @@ def test_a_set_of_labels_alone_has_rates_and_no_dice_of_positives(tmp_path: Path
     for name in ("auc", "sensitivity", "specificity", "ppv"):
         assert result.figure(name) == with_masks.figure(name)
         assert result.figure(name).value is not None
-    assert result.figure("dice_pos").value is None
+    assert result.figure("dice_pos").value is result.figure("dice_all").value is None
+    assert "no external image with pneumothorax has a known mask" in " ".join(note.text for note in result.notes)
     assert (result.n, result.n_mask_known) == (4, 2)
 
 
