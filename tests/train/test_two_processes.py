@@ -6,11 +6,16 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from pneumoseg.config.loss import DiceParams, LovaszParams, TverskyParams
+from pneumoseg.config.loss import DiceParams, LossParams, LovaszParams, TverskyParams
+from pneumoseg.config.model import ModelParams
+from pneumoseg.networks.building import build_network
+from pneumoseg.networks.family import Truth
 from pneumoseg.networks.losses.dice import dice_loss
 from pneumoseg.networks.losses.lovasz import lovasz_loss
 from pneumoseg.networks.losses.tversky import tversky_loss
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.train.batch_norm_sync import synchronise_batch_norms
 
 POOLED = {"weight": 1.0, "pooled": True, "smooth": 1.0, "images": "all"}
@@ -87,9 +92,27 @@ def norms_of_half(rank: int) -> dict[str, torch.Tensor]:
     return found
 
 
+def detector_of_half(rank: int) -> dict[str, torch.Tensor]:
+    """Gradients of a detector whose second process has no image with a known mask, and so nothing to learn."""
+    slim = {"pyramid_channels": 8, "rois_per_image": 8, "proposals": 20}
+    params = ModelParams.model_validate(
+        {"architecture": "mask_rcnn", "encoder": "tu-test_resnet", "norm": "group", "detector": slim}
+    )
+    torch.manual_seed(0)
+    model = DistributedDataParallel(build_network(params))
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[0, :, 10:30, 20:40] = 1
+    known = torch.tensor([rank == 0] * 2)
+    terms, _ = FAMILIES["mask_rcnn"].objective(LossParams())(
+        model, torch.ones(2, 3, 64, 64), Truth(masks, masks, known)
+    )
+    terms["loss"].backward()
+    return {name: value.grad for name, value in model.module.named_parameters()}
+
+
 def half(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save((losses_of_half(rank), norms_of_half(rank)), f"{folder}/{rank}.pt")
+    torch.save((losses_of_half(rank), norms_of_half(rank), detector_of_half(rank)), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -98,8 +121,11 @@ def half(rank: int, folder: str) -> None:
 def test_two_halves_equal_the_whole(tmp_path):
     mp.spawn(half, (str(tmp_path),), nprocs=2)
     whole = results(network(), images())
+    first = torch.load(tmp_path / "0.pt")[2]
     for rank in (0, 1):
-        losses, norms = torch.load(tmp_path / f"{rank}.pt")
+        losses, norms, detector = torch.load(tmp_path / f"{rank}.pt")
+        assert all(value is not None and torch.equal(value, first[name]) for name, value in detector.items())
+        assert detector["roi_heads.mask_predictor.mask_fcn_logits.weight"].any()
         for name, got in losses.items():
             assert torch.allclose(got, value_and_gradient(*whole_batch(), LOSSES[name]), atol=1e-6), name
         assert norms.keys() == whole.keys()
