@@ -92,8 +92,9 @@ def test_every_setting_is_one_of_params_yaml(dvc_commands: list[tuple[str, list[
 def test_every_stage_that_is_named_is_there(dvc_commands: list[tuple[str, list[str]]]):
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     for _, words in dvc_commands:
-        if words[0] in ("repro", "commit"):
-            assert {word.split("@")[0] for word in words[1:] if word[0] != "-"} <= {*stages, "STAGE"}, words
+        command, *named = (word for word in words if word[0] != "-")
+        if command in ("repro", "commit"):
+            assert {word.split("@")[0] for word in named} <= {*stages, "STAGE"}, words
 
 
 @pytest.mark.parametrize("page", PAGES)
