@@ -81,6 +81,12 @@ def _notes(summaries: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:
                 f"Fold {fold}: of {summary['n_validation_mask_unknown']} of the {summary['n_validation']} validation "
                 "images the mask is not known; figures of masks leave them out."
             )
+        if "lesion_cut_px" in summary:
+            notes.append(
+                f"Fold {fold}: networks see the lungs alone; {number(summary['n_seen_whole'])} images, without two "
+                f"lungs found, are seen whole, and {number(summary['lesion_cut_px'])} of "
+                f"{number(summary['lesion_px'])} px of training and validation lesions lie outside of what is seen."
+            )
         if summary.get("collapse"):
             notes.append(f"Fold {fold} collapsed. Its kept weights on the validation images: {summary['collapse']}.")
         if summary.get("unmoved_since"):

@@ -92,7 +92,9 @@ def _model_points(inputs: Inputs) -> Iterable[str]:
             if inputs.maps
             else "a probability for the image; this model gives no map"
         )
-        yield f"Input: one radiograph, brought to {listed(sizes)} px square; output: {output}."
+        by_lungs = inputs.params.model.lungs.source is not None
+        seen = "the box around the lungs of a radiograph" if by_lungs else "one radiograph"
+        yield f"Input: {seen}, brought to {listed(sizes)} px square; output: {output}."
     yield from ensemble_points(inputs.layout)
     yield f"Decision rule: {inputs.rule.describe()}."
     for fold, run in inputs.runs.items():
