@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pneumoseg.config.tracking import TrackingParams
 from pneumoseg.track.runs_table import prepare_table
@@ -34,6 +35,7 @@ def test_the_server_ends_with_its_parent() -> None:
     parent.stdout.close()
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_rows_with_what_differs(tmp_path: Path) -> None:
     make_repository(tmp_path)
     store = open_store(tmp_path, TrackingParams())

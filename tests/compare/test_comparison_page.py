@@ -20,6 +20,8 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.registry import METRICS
 from tests.compare.comparison_cases import HOSTILE, case_table, experiment, random_cases
 
+pytestmark = pytest.mark.slow
+
 
 def made(*names: str, phantom: int = 0, skills: tuple[float, ...] = (0.5, 0.8, 0.5, 0.5)) -> Comparison:
     experiments = []

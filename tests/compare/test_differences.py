@@ -95,6 +95,7 @@ def test_calls_are_tested_as_mcnemar_does() -> None:
     assert (found.verdict, found.words) == ("worse", "worse")
 
 
+@pytest.mark.slow
 def test_auc_is_sklearns_and_its_test_the_one_by_hand() -> None:
     rng = np.random.default_rng(4)
     patients = np.array([0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 7, 7])

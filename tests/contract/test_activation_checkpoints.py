@@ -11,6 +11,8 @@ from pneumoseg.config.model import ModelParams
 from pneumoseg.networks.building import build_network
 from pneumoseg.networks.memory import checkpoint_activations
 
+pytestmark = pytest.mark.slow
+
 
 def build(root, **changes):
     torch.manual_seed(0)

@@ -102,6 +102,7 @@ def test_every_architecture(architecture, loss, tmp_path):
     check(build(**changes), make(**changes), loss, tmp_path, size_of(architecture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 4])
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "dpt"])
 def test_every_depth_gives_a_mask_of_the_input_size(architecture, depth):
@@ -131,6 +132,7 @@ def test_every_kind_of_encoder(encoder, loss, tmp_path):
     check(build(**changes), make(**changes), loss, tmp_path, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoder",
     [
@@ -171,6 +173,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_on_a_u_net(option, loss, tmp_path):
     changes = {**TINY, **OPTIONS[option]}
@@ -210,6 +213,7 @@ def test_narrower_decoders_have_fewer_parameters(architecture, widths):
     assert sum(value.numel() for value in narrow.decoder.parameters()) < usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-test_convnext"])
 @pytest.mark.parametrize("architecture", DECODINGS)
 def test_levels_end_in_the_decoders_own_output(architecture, encoder):

@@ -11,7 +11,7 @@ from benchmarks import augmentation, evaluation, extraction, gpu, loading, memor
 
 from pneumoseg.config import load_params
 
-pytestmark = pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")
+pytestmark = [pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ def test_without_limits_half_is_taken_and_said(classified: Layout, tmp_path: Pat
     assert read_json(copy.thresholds)["warnings"][0].startswith("tune.gate_probabilities is empty")
 
 
+@pytest.mark.slow
 def test_a_label_without_a_mask_counts_for_labels_alone(tmp_path: Path) -> None:
     known = make_project(tmp_path / "known", images=160, size=(48, 40), seed=3)
     partly = make_project(tmp_path / "partly", images=160, size=(48, 40), seed=3, masks_known=False)
@@ -140,6 +141,7 @@ def test_a_label_without_a_mask_counts_for_labels_alone(tmp_path: Path) -> None:
     assert part.instances.truths < whole.instances.truths
 
 
+@pytest.mark.slow
 def test_without_any_mask_of_a_positive_nothing_of_masks_is_told(tmp_path: Path) -> None:
     """Dice of negatives alone would be their specificity, and marking nothing would score 1."""
     known = make_project(tmp_path / "known", images=160, size=(48, 40), seed=3)

@@ -20,6 +20,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.tables import ANNOTATIONS, METADATA, read_table, write_table
 from tests.drawing.phone import smallest_text_px
 
+pytestmark = pytest.mark.slow
+
 PARAMS = ExploreParams(
     age_band_years=10, max_age_years=110, confidence=0.95, area_bins=8, heat_map_bins=8, figure_dpi=50
 )

@@ -21,6 +21,7 @@ SMALL = {"images": 16, "size_px": 64, "prevalence": 0.5, "unannotated_images": 0
 COPIES = 3
 
 
+@pytest.mark.slow
 def test_a_set_is_trained_on_by_its_labels_and_its_copies_are_left_out(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere/data/phantom"
     other = {"root": str(elsewhere), "annotations": str(elsewhere / "train-rle.csv"), "use": "label"}

@@ -7,6 +7,7 @@ from pneumoseg.networks.building import build_network
 from pneumoseg.networks.memory import checkpoint_activations, kept_bytes, largest_batch, training_bytes
 
 
+@pytest.mark.slow
 def test_resnet34_keeps_198_mb_an_image_and_about_half_with_checkpoints():
     model = build_network(ModelParams(encoder="resnet34"))
     assert kept_bytes(model, 512, 2) == pytest.approx(198e6, rel=0.05)

@@ -18,9 +18,10 @@ from tests.phantom.test_cohort import make_params
 SIZE = 128
 
 # The ages and the ID_ names are as invalid as in the real set: pydicom says so whenever one is read.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Invalid value for VR:UserWarning", "ignore:The value length:UserWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning", "ignore:The value length:UserWarning"),
+    pytest.mark.slow,
+]
 
 
 def contents(root):

@@ -98,6 +98,7 @@ def test_tiny_sets(rows):
     assert sorted(shown) == [row[0] for row in rows if row[2] > 0]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 3), st.integers(0, 3)), max_size=40),

@@ -99,6 +99,7 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
         list(lung_masks(tmp_path / "a.csv", {}))
 
 
+@pytest.mark.slow
 def test_phantoms_write_their_lungs_and_no_lesion_leaves_the_box(tmp_path: Path) -> None:
     """None lies outside of the box with the default margin; the files are those of a set without lungs."""
     assert (

@@ -15,6 +15,7 @@ from pneumoseg.split.split_figures import leak
 from tests.split.split_cases import augment_params, random_images, split_params
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     folds=st.integers(2, 5),

@@ -83,6 +83,7 @@ def test_a_model_that_sees_only_the_augmentation_cannot_tell_the_label():
     assert (table[0] == table[1]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     positives=st.integers(1, 60),

@@ -23,6 +23,8 @@ from pneumoseg.split.split_figures import leak
 from pneumoseg.split.splitting import split
 from tests.split.split_cases import augment_params, split_params, write_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def run(layout: Layout, **changes) -> dict:
     workers = changes.pop("workers", 1)

@@ -17,6 +17,8 @@ from pneumoseg.track import fold_run, record_report, record_test
 from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import edit_params, figures, make_project, make_repository, train_key_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def params(tmp_path: Path) -> Params:

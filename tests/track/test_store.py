@@ -54,6 +54,7 @@ def test_an_address_mlflow_cannot_write_to_is_refused(uri: str) -> None:
         parse_params({"tracking": {"uri": uri}})
 
 
+@pytest.mark.slow
 def test_database_and_experiment_are_made_once_whatever_was_left_unfinished(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / "mlflow.db").touch()
