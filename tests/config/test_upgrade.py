@@ -183,6 +183,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.sampled_from(PLACES), VALUES, min_size=1, max_size=4), st.dictionaries(KEYS, VALUES, max_size=2)
