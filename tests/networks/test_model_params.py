@@ -31,7 +31,7 @@ def test_the_default_is_a_u_net_of_depth_5_with_random_weights(root):
     ("changes", "told"),
     [
         ({"architecture": "unett"}, "did you mean unet"),
-        ({"architecture": "detector"}, "detector is not known; known: classifier, .*unet, "),
+        ({"architecture": "detector"}, "detector is not known; known: .*\\bunet, "),
         ({"architecture": "manet", "attention": "scse"}, "attention = scse .* architecture = manet"),
         ({"architecture": "fpn", "attention": "cbam"}, "attention = cbam .* architecture = fpn"),
         ({"architecture": "deeplabv3plus", "aspp": {"enabled": True}}, "aspp.enabled.*deeplabv3plus"),
