@@ -67,11 +67,14 @@ def test_labels_alone_in_the_layout_of_nih(pictures: pd.DataFrame, tmp_path: Pat
     lines.append("00000900_000.png,Pneumothorax,0,900,50,M,LL")
     (tmp_path / "nih/Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
     data = {"data.format": "nih", "data.root": str(tmp_path / "nih"), "data.annotations": str(tmp_path / "nih")}
-    image_head = {"model.image_head.enabled": True, "train.loss.image.bce": 1.0, "train.selection_metric": "auc"}
+    image_head = {"model.image_head.enabled": True, "train.loss.image.bce": 1.0}
     project, test, page = run(tmp_path / "project", data | image_head)
     assert test["n_mask_known"] == test["n"] - test["n_positive"]
     assert test["n_positive"] > 0
-    assert test["dice_pos"] is None
+    assert test["dice_pos"] is test["dice_all"] is test["all_empty"] is None
+    assert "dice_all" not in json.loads((project.root / "metrics/headline.json").read_text())
+    assert "No test image with pneumothorax has a known mask" in page
+    assert json.loads((project.root / "metrics/train/fold0.json").read_text())["selection_metric"] == "auc"
     assert 0 <= test["auc"] <= 1
     folds = pd.read_csv(project.root / "data/splits/folds.csv")
     assert (folds.groupby("patient")["fold"].nunique() == 1).all()
