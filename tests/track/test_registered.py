@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pandas as pd
 import pytest
@@ -113,6 +121,36 @@ def test_predict_takes_a_model_from_mlflow_and_tells_what_is_not_there(
     bare = store.client.create_run(store.experiment_id, run_name="bare").info.run_id
     with pytest.raises(DataError, match=r"run bare .* has no model with a bundle"):
         bundle_folder(bare)
+
+
+@pytest.mark.long
+def test_a_server_keeps_the_model_and_gives_its_bundle(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = root.parent / "server"
+    store.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination", str(store / "files")]
+    server = subprocess.Popen(command, cwd=store, start_new_session=True)
+    try:
+        for _ in range(600):
+            assert server.poll() is None
+            with contextlib.suppress(OSError):
+                urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            time.sleep(0.2)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        experiment(root, 1, cases())
+        assert main(["register"]) == 0
+        assert main(["promote"]) == 0
+        found = [bundle_folder(f"models:/{NAME}@champion") for _ in range(2)]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    assert found[0] == found[1]
+    assert found[0].is_relative_to(root / ".cache/models")
+    assert Bundle.read(found[0]).about.id == Bundle.read(root / "data/bundle").about.id
 
 
 def test_where_nothing_was_recorded_no_database_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,11 @@ from urllib.request import urlopen
 import pytest
 
 from pneumoseg.use.bundling import write_answer
+from tests.radiographs.dicom_files import dataset
 from tests.track.logged_model import make_logged
 from tests.track.tracking_files import REPO
-from tests.use.test_answer_rows import PNG
+from tests.use.conftest import encoded
+from tests.use.test_answer_rows import IMAGE, PNG
 
 pytestmark = pytest.mark.long
 
@@ -51,6 +53,8 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     make_logged(root)
     write_answer(root / "data/bundle")
+    ids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4"}
+    (root / "radiograph.dcm").write_bytes(encoded(dataset(IMAGE, "1.2.9", **ids)))
     (root / "folder").mkdir()
     (root / "folder/one.png").write_bytes(PNG)
     with zipfile.ZipFile(root / "archive.zip", "w") as archive:
@@ -104,6 +108,7 @@ def test_every_line_of_shell_does_what_it_says(folder: Path):
             )
             assert done.returncode == 0, (line, done.stdout, done.stderr)
             answers[line.split()[0] + " " + line.split()[1]] = done.stdout
+    assert {path.name for path in (folder / "dicom/1.2.9").iterdir()} == {"seg.dcm", "sc.dcm"}
     written = {path.relative_to(folder / "answer").as_posix() for path in (folder / "answer").rglob("*.*")}
     assert {"run.json", "1.2.9/overlay.png", "1.2.9/mask.png", "1.2.9/reading.json"} <= written
     assert {path.name for path in (folder / "answers").iterdir()} == {"1.2.9", "one", "run.json"}

@@ -146,6 +146,8 @@ def test_every_door_refuses_them_alike_and_does_nothing_of_what_they_say(tmp_pat
     page = doors.page(bundle, files)
     doors.same(python, told)
     doors.same(python, page)
+    doors.same(python, doors.rows(bundle, files, tmp_path / "out of the way"))
+    shutil.rmtree(tmp_path / "out of the way")
     assert sorted(path for path in tmp_path.rglob("*") if tmp_path / "out" not in (path, *path.parents)) == before
     folders = {path.name for path in (tmp_path / "out").iterdir()}
     answered = {one.answer["image_id"] for one in told.values() if one.answer["accepted"]}
