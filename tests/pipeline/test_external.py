@@ -56,7 +56,7 @@ def test_a_set_joins_and_leaves_by_one_parameter(project: Project, elsewhere: Pa
     for path in project.root.glob("mlflow.db*"):
         path.unlink()
     told = project.run("pneumoseg", "track", PYTHONPATH=str(project.root / "src")).stdout
-    assert "rebuilt fold 0, test metrics, model, external sets, report" in told
+    assert "rebuilt fold 0, test metrics, external sets, report, model" in told
     assert project.rows()[0].data.metrics["external/site_a/dice_all"] == row.data.metrics["external/site_a/dice_all"]
 
     left = project.dvc("exp", "run", "-S", "~evaluate.external.site_a")
