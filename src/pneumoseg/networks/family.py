@@ -110,6 +110,7 @@ class Family(Protocol):
 
     A family may have more. ``needs_masks = True``: an image without a known mask teaches it nothing, though it says
     itself how probable a pneumothorax is. ``tells_apart = True``: its predictions hold detections.
+    ``takes_lateral = True``: a sample is a frontal image with its study's view from the side, zeros without one.
     ``published(params)``: names of weights of whole networks of its kind, beside those of their encoder.
 
     Attributes:

@@ -94,6 +94,8 @@ def _model_points(inputs: Inputs) -> Iterable[str]:
         )
         by_lungs = inputs.params.model.lungs.source is not None
         seen = "the box around the lungs of a radiograph" if by_lungs else "one radiograph"
+        if inputs.test.outputs:
+            seen = "a frontal radiograph and, where its study has one, a view from the side; each"
         yield f"Input: {seen}, brought to {listed(sizes)} px square; output: {output}."
     yield from ensemble_points(inputs.layout)
     yield f"Decision rule: {inputs.rule.describe()}."
