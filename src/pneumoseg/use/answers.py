@@ -19,7 +19,7 @@ from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import png_bytes, write_json, write_png
 
 Side = Literal["left", "right", "both"]
-Origin = Literal["image_head", "map_maximum", "image_head_and_map_maximum"]
+Origin = Literal["image_head", "best_detection", "map_maximum", "image_head_and_map_maximum"]
 
 BELOW = "below the threshold: this does not exclude a pneumothorax"
 ABOVE = "above the threshold"

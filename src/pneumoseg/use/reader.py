@@ -150,5 +150,6 @@ def explain(rule: DecisionRule, probability: float, decision: Decision | None, s
 def _origin(groups: list[Group]) -> Origin:
     heads = {group.gives_image for group in groups if group.use != "map"}
     if heads == {True}:
-        return "image_head"
+        apart = all(group.tells_apart for group in groups if group.use != "map")
+        return "best_detection" if apart else "image_head"
     return "map_maximum" if True not in heads else "image_head_and_map_maximum"
