@@ -18,6 +18,8 @@ from pneumoseg.networks.network import check_size, freeze_unused, set_encoder_fr
 from pneumoseg.networks.storage import load_model, save_model
 from pneumoseg.shared.errors import ParameterError
 
+pytestmark = pytest.mark.slow
+
 BASE = {
     "architecture": "unet",
     "encoder": "resnet18",

@@ -25,6 +25,8 @@ from pneumoseg.tune.tuning import tune
 from tests.evaluate.evaluation_data import copy_of, make_project
 from tests.evaluate.test_tune_and_evaluate import EVALUATE, TUNE, edit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory: pytest.TempPathFactory) -> Layout:

@@ -23,6 +23,8 @@ from pneumoseg.tune.tuning import tune
 from tests.evaluate.evaluation_data import make_project
 from tests.evaluate.test_tune_and_evaluate import EVALUATE, TUNE
 
+pytestmark = pytest.mark.slow
+
 OLDER = Path(__file__).resolve().parents[1] / "config/files/450e244"
 
 

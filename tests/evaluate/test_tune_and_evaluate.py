@@ -25,6 +25,8 @@ from pneumoseg.shared.rle import decode
 from pneumoseg.tune.tuning import tune
 from tests.evaluate.evaluation_data import copy_of, make_project
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = YAML(typ="safe").load(ROOT / "params.yaml")
 TUNE = TuneParams.model_validate_json(json.dumps(SHIPPED["tune"])).model_copy(

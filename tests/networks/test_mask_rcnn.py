@@ -26,7 +26,7 @@ from pneumoseg.rule.findings import Detection, Finding, map_of, read_findings, u
 from pneumoseg.shared.errors import DataError, ParameterError
 from pneumoseg.shared.registry import FAMILIES
 
-pytestmark = pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning")
+pytestmark = [pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning"), pytest.mark.slow]
 
 FAMILY = FAMILIES["mask_rcnn"]
 MINIMISE = FAMILY.objective(LossParams())

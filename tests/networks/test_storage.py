@@ -13,6 +13,8 @@ from pneumoseg.networks.storage import load_model, load_spec, save_model
 from pneumoseg.networks.weights import describe_difference
 from pneumoseg.shared.errors import DataError, ParameterError
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {
     "architecture": "unet",
     "encoder": "mobilenet_v2",

@@ -20,6 +20,8 @@ from pneumoseg.networks.preparation import normalise
 from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.registry import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 FAMILY = FAMILIES["two_view"]
 MODEL = {"architecture": "two_view", "encoder": "tu-test_resnet", "encoder_depth": 4}
 

@@ -16,6 +16,8 @@ from pneumoseg.shared.files import write_json
 from pneumoseg.shared.layout import Layout
 from tests.report.report_inputs import HOSTILE, make_inputs, report, small_params
 
+pytestmark = pytest.mark.slow
+
 ZERO = {
     "images": 0,
     "by": {"id": 0, "pixels": 0, "similar": 0, "patient": 0},

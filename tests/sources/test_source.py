@@ -22,6 +22,8 @@ from pneumoseg.sources.source import Item
 from pneumoseg.sources.truth import LABEL_ONLY, NEGATIVE, RejectedRow, Truth, Truths
 from pneumoseg.split.splitting import split
 
+pytestmark = pytest.mark.slow
+
 COUNT = 32
 
 

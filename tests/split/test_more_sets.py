@@ -15,6 +15,8 @@ from pneumoseg.split.similarity import SIMILAR
 from pneumoseg.split.splitting import split
 from tests.split.split_cases import augment_params, split_params, write_dataset
 
+pytestmark = pytest.mark.slow
+
 PARAMS = split_params(materialize=False)
 
 

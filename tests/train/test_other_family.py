@@ -119,7 +119,7 @@ def test_it_needs_no_loss_of_a_mask_and_a_schedule_follows_its_figure(labelled: 
     assert trained.history[1]["lr"] == params.train.lr  # the first is the best so far
     lower = scores[1] <= scores[0] + 1e-3
     assert (trained.history[2]["lr"] < params.train.lr) == lower
-    with pytest.raises(ValueError, match=r"every term has weight 0; give train\.loss\.image\.bce"):
+    with pytest.raises(ValueError, match=r"train\.loss\.image\.bce = train\.loss\.image\.focal = 0, from which alone"):
         toy_params(loss=loss | {"image": {"bce": 0.0}})
     with pytest.raises(ValueError, match="every mask term has weight 0"):
         make_params(loss=loss)
@@ -140,7 +140,7 @@ def test_a_figure_that_the_validation_images_cannot_give_is_refused_before_an_ep
     shutil.copytree(disks.images, layout.images)
     no_masks = replace(none_known, layout=layout)
     seen: list[int] = []
-    with pytest.raises(TrainingError, match=r"train\.selection_metric = iou: .*take one of loss, dice_all"):
+    with pytest.raises(TrainingError, match=r"train\.selection_metric = iou: .*take one of loss, sensitivity"):
         train_fold(no_masks, params, tmp_path / "arrays", Checkpoint(tmp_path / "r", 0.0), lambda n, *_: seen.append(n))
     assert seen == []
 
