@@ -96,6 +96,9 @@ def cut_down(name: str, own_encoder: bool) -> Params:
     train["mean_teacher"]["images_per_step"] = min(2, train["mean_teacher"]["images_per_step"])
     params["model"]["weights"] = None
     params["model"]["detector"] |= {"proposals": 30, "rois_per_image": 16, "pyramid_channels": 16}
+    if own_encoder and params["model"]["norm"] == "frozen_batch":
+        # Frozen statistics are those of the weights, which are left out here: without them 101 layers overflow.
+        params["model"]["norm"] = "batch"
     if not own_encoder:
         kind = "efficientnet" if "efficientnet" in params["model"]["encoder"] else "resnet"
         params["model"]["encoder"] = f"tu-test_{kind}"
