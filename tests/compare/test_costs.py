@@ -10,6 +10,8 @@ from pneumoseg.config.tracking import TrackingParams
 from pneumoseg.track.store import Store, open_store
 from tests.track.tracking_files import make_repository
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

@@ -17,6 +17,8 @@ from pneumoseg.config.flat import merge, same
 from pneumoseg.config.recipes import Recipe, load_recipe, load_recipes, override_arguments
 from pneumoseg.shared.errors import DataError, ParameterError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT: dict[str, Any] = read_yaml(ROOT / "params.yaml")
 RECIPES = {recipe.name: recipe for recipe in load_recipes(ROOT / "recipes")}

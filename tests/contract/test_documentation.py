@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 from pneumoseg.commands.cli import COMMANDS, build_parser, main
 from pneumoseg.config import load_params
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)

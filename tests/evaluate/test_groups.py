@@ -21,6 +21,8 @@ from pneumoseg.shared.layout import Layout
 from pneumoseg.stats.bootstrap import PatientBootstrap
 from tests.evaluate.evaluation_data import make_project
 
+pytestmark = pytest.mark.slow
+
 PARAMS = EvaluateParams(bootstrap_replicates=200, permutations=300)
 
 

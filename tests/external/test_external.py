@@ -32,6 +32,8 @@ from pneumoseg.split.similarity import SIMILAR, find_similar, picture
 from tests.evaluate.evaluation_data import copy_of, make_project
 from tests.radiographs.dicom_files import dataset, extract_params, save
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = YAML(typ="safe").load(Path(__file__).resolve().parents[2] / "params.yaml")
 EVALUATE = EvaluateParams.model_validate_json(json.dumps(SHIPPED["evaluate"])).model_copy(
     update={"bootstrap_replicates": 200, "permutations": 200}

@@ -30,6 +30,8 @@ from tests.predict.network_stubs import (
 )
 from tests.track.repositories import ENVIRONMENT
 
+pytestmark = pytest.mark.slow
+
 #: Two folds of two images, two test images.
 FOLDS = {"a1": "0", "a2": "0", "b1": "1", "b2": "1", "t1": "test", "t2": "test"}
 

@@ -20,6 +20,8 @@ from pneumoseg.train.sampling import epoch_samples, steps, with_label_only
 from tests.train.disks import assert_same, load, make_params, train, write_disks
 from tests.train.test_sampling import phase
 
+pytestmark = pytest.mark.slow
+
 HEAD = {"image_head": {"enabled": True}}
 
 
