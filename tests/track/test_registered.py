@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from pneumoseg.commands.cli import main
 from pneumoseg.commands.predict import bundle_folder
@@ -23,7 +24,7 @@ from pneumoseg.evaluate.measuring import TEST_CASES
 from pneumoseg.shared.errors import DataError, TrackingError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.track import record_bundle
-from pneumoseg.track.registered import NAME
+from pneumoseg.track.registered import NAME, registered
 from pneumoseg.track.store import Store, open_store
 from pneumoseg.use.bundle import Bundle
 from pneumoseg.use.results import RESULTS
@@ -158,3 +159,16 @@ def test_where_nothing_was_recorded_no_database_is_made(tmp_path: Path, monkeypa
     with pytest.raises(TrackingError, match="recorded nothing here"):
         bundle_folder(f"models:/{NAME}@champion")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_say_who_is_champion_does_not_pass_for_one_without(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = experiment(root, 1, cases())
+
+    def fails(*_: object) -> ModelVersion:
+        raise MlflowException("the server is not there")
+
+    monkeypatch.setattr(type(store.client), "get_model_version_by_alias", fails)
+    with pytest.raises(TrackingError, match=r"models:/pneumoseg@champion: the server is not there"):
+        registered(store, root, "champion")

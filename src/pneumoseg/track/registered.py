@@ -12,7 +12,12 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 
 from pneumoseg.config.tracking import TrackingParams
 from pneumoseg.shared.errors import DataError, TrackingError
@@ -114,11 +119,18 @@ def register(store: Store, folder: Path, run: Run) -> Registered:
 
 
 def registered(store: Store, folder: Path, alias: str) -> Registered | None:
-    """The version that has an alias; None where none has it."""
+    """The version that has an alias; None where none has it.
+
+    Raises:
+        TrackingError: the store cannot say.
+    """
     try:
         version = store.client.get_model_version_by_alias(NAME, alias)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        # No such model, or no such alias of it. Anything else must not pass for "no champion, nothing to compare".
+        if error.error_code in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
+            return None
+        raise TrackingError(f"models:/{NAME}@{alias}: {first_line(error)}") from None
     return Registered(
         str(version.version), str(version.run_id), Bundle.read(_bundle_of(store, folder, _model_of(version)))
     )
