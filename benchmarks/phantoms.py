@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
+from benchmarks import changed
 from pneumoseg.config import Params, parse_params
 from pneumoseg.config.flat import merge
 from pneumoseg.evaluate.assessing import Judged, judge
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> str:
     tables = {"detector": detector, "lungs": lungs}
     if not arguments or arguments[0] not in tables:
         raise SystemExit(f"python -m benchmarks phantoms {' | '.join(tables)} [key=value ...]")
-    return tables[arguments[0]](_nested(arguments[1:]))
+    return tables[arguments[0]](changed(arguments[1:]))
 
 
 def detector(changes: Mapping[str, Any]) -> str:
@@ -162,17 +163,6 @@ def parameters(changes: Mapping[str, Any]) -> Params:
 def phase(size_px: int, epochs: int = 10) -> dict[str, Any]:
     """The one phase of a training."""
     return {"name": "main", "size_px": size_px, "epochs": epochs}
-
-
-def _nested(pairs: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        inner: Any = YAML(typ="safe").load(value)
-        for part in reversed(key.split(".")):
-            inner = {part: inner}
-        found = merge(found, inner)
-    return found
 
 
 def _row(judged: Judged, name: str) -> str:

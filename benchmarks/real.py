@@ -24,8 +24,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from ruamel.yaml import YAML
 
+from benchmarks import changed
 from benchmarks.choosing import Stored, describe, kept_epoch, outcome, pooled, steady_rule
 from pneumoseg.config import Params, load_params, parse_params
 from pneumoseg.config.flat import merge
@@ -99,13 +99,7 @@ def params_of(root: Path, table: Path, weights: Path, seed: int, changes: Sequen
         "train": {"seed": seed},
         "runtime": {"workers": 0, "device": "cpu"},
     }
-    for word in changes:
-        key, _, text = word.partition("=")
-        value: Any = YAML(typ="safe").load(text)
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        overlay = merge(overlay, value)
-    return parse_params(merge(content, overlay))
+    return parse_params(merge(merge(content, overlay), changed(changes)))
 
 
 def prepared(folder: Path, params: Params) -> Layout:

@@ -55,6 +55,9 @@ TINY: dict[str, Any] = {
     "runtime.resume_interval_seconds": 0.0,
 }
 
+#: The main line up to its pages.
+STAGES = ("phantom", "extract", "masks", "explore", "split", "train", "predict", "tune", "evaluate", "report")
+
 
 @dataclass
 class Project:
@@ -88,6 +91,12 @@ class Project:
             return int(ended.value.code or 0)
 
         return self._told(script)
+
+    def run_stages(self, *names: str) -> None:
+        """Run stage scripts in this process, train with fold 0."""
+        for name in names:
+            code, told = self.stage(name, *(("--fold", "0") if name == "train" else ()))
+            assert code == 0, f"{name}: {told}"
 
     def run_command(self, cmd: str) -> None:
         """Run a stage in this process by its ``cmd`` of dvc.yaml."""

@@ -14,20 +14,13 @@ import pytest
 from pneumoseg.config.phantom import PhantomParams
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.phantom.cohort import plan_cohort
-from tests.pipeline.project import TINY, Project, make_project
+from tests.pipeline.project import STAGES, TINY, make_project
 
 pytestmark = [
     pytest.mark.pipeline,
     pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning"),
 ]
-STAGES = ("phantom", "extract", "masks", "explore", "split", "train", "predict", "tune", "evaluate", "report")
 CLASSIFIER: dict[str, Any] = TINY | {"model.architecture": "classifier", "model.decoder_channels": None}
-
-
-def run(project: Project, *stages: str) -> None:
-    for stage in stages:
-        code, told = project.stage(stage, *(("--fold", "0") if stage == "train" else ()))
-        assert code == 0, f"{stage}: {told}"
 
 
 def words(html: str) -> str:
@@ -38,7 +31,7 @@ def words(html: str) -> str:
 def test_from_parameters_to_the_page(tmp_path: Path) -> None:
     values = {"tune.objective": "sensitivity_at_least", "tune.least_sensitivity": 0.8, "evaluate.prevalences": [0.03]}
     project = make_project(tmp_path / "project", CLASSIFIER | values)
-    run(project, *STAGES)
+    project.run_stages(*STAGES)
     root = project.root
     rule = json.loads((root / "metrics/thresholds.json").read_text())
     assert (rule["objective"], rule["least_sensitivity"], rule["rule"]["kind"]) == (
@@ -86,7 +79,7 @@ def test_it_finds_phantom_pneumothoraces(tmp_path: Path) -> None:
     cohort = plan_cohort(PhantomParams(**params))
     lines = [f"{case.uids[0]},{'yes' if case.scene.chest_tube else 'no'}" for case in cohort]
     (project.root / "data/inputs/evaluate/tubes.csv").write_text("\n".join(["image_id,chest_tube", *lines]) + "\n")
-    run(project, *STAGES)
+    project.run_stages(*STAGES)
     result = TestResult.read(project.root / "metrics/test.json")
     assert result.figure("auc").low > 0.8
     assert result.size_test.auc_permutation_p is not None

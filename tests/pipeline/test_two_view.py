@@ -11,26 +11,19 @@ import pandas as pd
 import pytest
 
 from pneumoseg.evaluate.result import TestResult
-from tests.pipeline.project import TINY, Project, make_project
+from tests.pipeline.project import STAGES, TINY, make_project
 
 pytestmark = [
     pytest.mark.pipeline,
     pytest.mark.filterwarnings("default::UserWarning", "default::FutureWarning"),
 ]
-STAGES = ("phantom", "extract", "masks", "explore", "split", "train", "predict", "tune", "evaluate", "report")
 TWO_VIEW: dict[str, Any] = TINY | {"model.architecture": "two_view", "model.decoder_channels": None}
-
-
-def run(project: Project, *stages: str) -> None:
-    for stage in stages:
-        code, told = project.stage(stage, *(("--fold", "0") if stage == "train" else ()))
-        assert code == 0, f"{stage}: {told}"
 
 
 @pytest.mark.slow
 def test_from_parameters_to_the_page(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", TWO_VIEW | {"phantom.lateral_share": 0.8, "tune.objective": "youden"})
-    run(project, *STAGES)
+    project.run_stages(*STAGES)
     root = project.root
     metadata = pd.read_csv(root / "data/metadata.csv", keep_default_na=False).set_index("image_id")
     sideways = set(metadata.index[metadata["view_position"] == "LL"])
@@ -59,7 +52,7 @@ def test_from_parameters_to_the_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_set_without_views_from_the_side_is_told_in_one_line(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", TWO_VIEW)
-    run(project, *STAGES[:5])
+    project.run_stages(*STAGES[:5])
     code, told = project.stage("train", "--fold", "0")
     assert code == 1
     (line,) = [line for line in told.splitlines() if "phantom.lateral_share" in line]
@@ -77,7 +70,7 @@ def test_the_view_from_the_side_adds_on_phantoms_made_so(tmp_path: Path) -> None
         "train.loss.image.bce": 1.0, "tune.objective": "youden", "evaluate.bootstrap_replicates": 1000,
     }  # fmt: skip
     project = make_project(tmp_path / "project", TWO_VIEW | values)
-    run(project, *STAGES)
+    project.run_stages(*STAGES)
     outputs = TestResult.read(project.root / "metrics/test.json").outputs
     assert outputs is not None
     gap = outputs.difference.figure("auc")
