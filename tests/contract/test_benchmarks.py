@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import augmentation, evaluation, extraction, gpu, loading, memory, phantoms, training, using, validation
+from benchmarks import (
+    augmentation,
+    changed,
+    evaluation,
+    extraction,
+    gpu,
+    loading,
+    memory,
+    phantoms,
+    training,
+    using,
+    validation,
+)
 
 from pneumoseg.config import load_params
 
@@ -110,7 +122,7 @@ def test_phantoms_through_the_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path
         "model.encoder=tu-test_resnet", "train.phases=[{name: main, size_px: 64, epochs: 1}]", "runtime.workers=0",
         "evaluate.bootstrap_replicates=100", "evaluate.permutations=100",
     ]  # fmt: skip
-    monkeypatch.setattr(phantoms, "DRAWN", phantoms.merge(phantoms.DRAWN, phantoms._nested(small)))
+    monkeypatch.setattr(phantoms, "DRAWN", phantoms.merge(phantoms.DRAWN, changed(small)))
     table = phantoms.main(["detector"])
     assert [line.split()[0] for line in table.splitlines()[1:]][-1] == "box_ap75"
     table = phantoms.main(["lungs", "runtime.device=cpu"])
