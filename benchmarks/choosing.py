@@ -8,7 +8,8 @@ is worth is measured on the held-out patients. All ways are compared on the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -26,7 +27,7 @@ from pneumoseg.rule.decision import DecisionRule, Level, level_of
 from pneumoseg.rule.dice import dice
 from pneumoseg.rule.level_counts import LevelCounts
 from pneumoseg.shared.registry import FAMILIES
-from pneumoseg.stats.bootstrap import PatientBootstrap, Ratio, Weighted
+from pneumoseg.stats.bootstrap import PatientBootstrap, Ratio, Weighted, percentile_interval
 from pneumoseg.stats.permutations import SAME, holm, permutation_p
 from pneumoseg.stats.ranking import weighted_auc
 from pneumoseg.train.figures import THRESHOLD, Validated, pick, summarise
@@ -176,6 +177,7 @@ class Outcome:
     called: NDArray[np.bool_]
     dice: Floats
     probability: Floats
+    network: NDArray[np.int64]
 
 
 def outcome(run: Stored, epoch: int, rule: DecisionRule) -> Outcome:
@@ -184,13 +186,26 @@ def outcome(run: Stored, epoch: int, rule: DecisionRule) -> Outcome:
     pixels, hits = counts.predicted(rule)
     patient = run.arrays["patient"][~run.arrays["validation"]]
     scores = dice(hits, pixels, counts.truth_px)
-    return Outcome(patient, counts.truth_px > 0, pixels > 0, scores, counts.probability)
+    network = np.zeros(len(scores), np.int64)
+    return Outcome(patient, counts.truth_px > 0, pixels > 0, scores, counts.probability, network)
 
 
 def pooled(parts: Sequence[Outcome]) -> Outcome:
     """The held-out images of several trainings, each of which holds out other patients."""
+    parts = [dataclasses.replace(part, network=part.network + number) for number, part in enumerate(parts)]
     columns = (np.concatenate([getattr(part, name) for part in parts]) for name in Outcome.__dataclass_fields__)
     return Outcome(*columns)
+
+
+def mean_auc(whole: Outcome) -> Callable[[NDArray[np.int64]], Floats]:
+    """The mean of the networks' AUC, each among its own images: their probabilities have no common scale."""
+    networks = [whole.network == number for number in np.unique(whole.network)]
+
+    def function(weights: NDArray[np.int64]) -> Floats:
+        parts = [weighted_auc(whole.probability[own], whole.positive[own], weights[:, own]) for own in networks]
+        return np.asarray(np.mean(parts, axis=0))
+
+    return function
 
 
 def _bootstrap(whole: Outcome) -> PatientBootstrap:
@@ -206,7 +221,7 @@ def describe(whole: Outcome) -> dict[str, tuple[float, float, float]]:
         "D_pos": Ratio.of(whole.dice * positive, positive),
         "sensitivity": Ratio.of(whole.called & positive, positive),
         "specificity": Ratio.of(~whole.called & ~positive, ~positive),
-        "AUC": Weighted(lambda weights: weighted_auc(whole.probability, positive, weights), len(positive)),
+        "AUC": Weighted(mean_auc(whole), len(positive)),
     }
     return {
         name: (float(found.value or 0), float(found.low or 0), float(found.high or 0))
@@ -226,6 +241,17 @@ def difference(first: Outcome, second: Outcome) -> tuple[float, float, float, fl
 
     p = permutation_p(statistic, len(sums), bootstrap)
     return float(found.value or 0), float(found.low or 0), float(found.high or 0), p
+
+
+def auc_difference(first: Outcome, second: Outcome) -> tuple[float, float, float, float]:
+    """AUC of the first minus that of the second on the same images, its interval and its p, all over patients."""
+    of_first, of_second, bootstrap = mean_auc(first), mean_auc(second), _bootstrap(first)
+    every = np.ones((1, len(first.dice)), np.int64)
+    value = float((of_first(every) - of_second(every))[0])
+    replicates = bootstrap.statistic(lambda weights: of_first(weights) - of_second(weights))
+    low, high = percentile_interval(replicates)
+    tail = 1 + min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
+    return value, low, high, min(1.0, 2 * tail / (1 + len(replicates)))
 
 
 def _row(name: str, told: Mapping[str, tuple[float, float, float]], more: str = "") -> str:

@@ -1,11 +1,13 @@
 """Learning on real radiographs: three seeds, each holding out another third of the patients, pooled.
 
-    python -m benchmarks real ROOT TABLE WEIGHTS [key=value ...]
+    python -m benchmarks real ROOT TABLE WEIGHTS [key=value ...] [-- key=value ...] ...
 
 ROOT and TABLE are data.root and data.annotations, WEIGHTS a file for model.weights; key=value changes a parameter of
-params.yaml. The parameters are those of recipes/real_cpu.yaml, at 128 pixels. Every epoch is judged on its validation
-images and on the held-out ones, and what any decision rule and any choice of an epoch need of both is kept in
-.cache/real: so a second call only reads it, and benchmarks/choosing.py compares ways to choose on the same trainings.
+params.yaml. What follows a -- are further changes to the first configuration: another one, compared with it on the same
+images, paired by patient. The parameters are those of recipes/real_cpu.yaml, at 128 pixels. Every epoch is judged on
+its validation images and on the held-out ones, and what any decision rule and any choice of an epoch need of both is
+kept in .cache/real: so a second call only reads it, and benchmarks/choosing.py compares ways to choose on the same
+trainings.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,17 +29,29 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import changed
-from benchmarks.choosing import Stored, describe, kept_epoch, outcome, pooled, steady_rule
+from benchmarks.choosing import (
+    Stored,
+    auc_difference,
+    describe,
+    difference,
+    kept_epoch,
+    outcome,
+    pooled,
+    steady_rule,
+)
 from pneumoseg.config import Params, load_params, parse_params
 from pneumoseg.config.flat import merge
 from pneumoseg.config.recipes import load_recipe
 from pneumoseg.extract.extraction import extract
 from pneumoseg.masks.mask_files import write_masks
 from pneumoseg.rule.cases import patient_codes
-from pneumoseg.rule.level_counts import LevelCounts
+from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE
+from pneumoseg.rule.level_counts import LEVELS, LevelCounts
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.registry import FAMILIES
 from pneumoseg.shared.tables import FOLDS, read_table
 from pneumoseg.split.splitting import load_images, split
+from pneumoseg.stats.permutations import holm
 from pneumoseg.train import validation
 from pneumoseg.train.figures import Validated, summarise
 from pneumoseg.train.fold_data import FoldData, load_fold
@@ -70,7 +85,7 @@ class Recorder:
 
     def write(self, path: Path, data: FoldData, patients: Mapping[str, str], own: int) -> None:
         """Store all epochs; the first ``own`` of the images are those of the validation set."""
-        counts = [seen.counts for seen in self.epochs if isinstance(seen.counts, LevelCounts)]
+        counts = [_counts(seen) for seen in self.epochs]
         np.savez_compressed(
             path,
             image_id=np.array(data.validation_ids),
@@ -159,40 +174,84 @@ def stored(params: Params) -> Path:
     return CACHE / data / configuration / f"{params.train.seed}.npz"
 
 
+def _counts(seen: Validated) -> LevelCounts:
+    """Those of its maps; of a family without maps a pixel an image, which says whether it is positive."""
+    if seen.counts is not None:
+        return seen.counts
+    count = len(seen.probability)
+    none, one = np.zeros((count, LEVELS), np.int64), np.ones(count, np.int64)
+    clean = np.zeros((count, 0), np.int64)
+    label = seen.positive.astype(np.int64)
+    return LevelCounts(np.arange(count), seen.probability, one, label, none, none, (), clean, clean)
+
+
 def main(arguments: Sequence[str]) -> str:
     """Train the seeds beside each other, one thread each, and pool what they say of the held-out patients."""
-    if len(arguments) < 3 or not all("=" in word for word in arguments[3:]):
+    words = list(arguments[3:])
+    if len(arguments) < 3 or not all("=" in word or word == "--" for word in words):
         return str(__doc__)
     root, table, weights = map(Path, arguments[:3])
-    first = params_of(root, table, weights, SEEDS[0], arguments[3:])
-    prepared(stored(first).parent.parent, first)
+    first, *others = [list(part) for is_end, part in groupby(words, "--".__eq__) if not is_end] or [[]]
+    if words and words[0] == "--":
+        first, others = [], [first, *others]
+    configurations = [first, *([*first, *other] for other in others)]
+    params = params_of(root, table, weights, SEEDS[0], first)
+    prepared(stored(params).parent.parent, params)
 
-    def run(seed: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.real",
-            *map(str, (root, table, weights)),
-            str(seed),
-            *arguments[3:],
-        ]
+    def run(job: tuple[list[str], int]) -> None:
+        changes, seed = job
+        command = [sys.executable, "-m", "benchmarks.real", *map(str, (root, table, weights)), str(seed), *changes]
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
 
     with ThreadPoolExecutor(min(len(SEEDS), os.cpu_count() or 1)) as pool:
-        list(pool.map(run, SEEDS))
-    runs = [Stored(stored(params_of(root, table, weights, seed, arguments[3:]))) for seed in SEEDS]
-    epochs = [kept_epoch(run, first) for run in runs]
-    parts = [outcome(run, epoch, steady_rule(run, epoch)) for run, epoch in zip(runs, epochs, strict=True)]
-    whole = pooled(parts)
+        list(pool.map(run, product(configurations, SEEDS)))
+    return "\n".join(_told([_Configuration(root, table, weights, changes) for changes in configurations]))
+
+
+class _Configuration:
+    """What the networks of one configuration say of the held-out patients."""
+
+    def __init__(self, root: Path, table: Path, weights: Path, changes: list[str]) -> None:
+        params = [params_of(root, table, weights, seed, changes) for seed in SEEDS]
+        runs = [Stored(stored(one)) for one in params]
+        self.name = " ".join(changes)
+        self.epochs = [kept_epoch(run, params[0]) for run in runs]
+        self.gives_map = FAMILIES[params[0].model.architecture].gives_map
+        pairs = zip(runs, self.epochs, strict=True)
+        self.whole = pooled(
+            [outcome(run, at, steady_rule(run, at) if self.gives_map else PLAIN_PROBABILITY_RULE) for run, at in pairs]
+        )
+
+    def lines(self) -> list[str]:
+        """Each figure that it has, with its interval."""
+        figures = describe(self.whole).items()
+        return [
+            f"{name:<16} {value:6.3f}  {low:.3f} to {high:.3f}"
+            for name, (value, low, high) in figures
+            if self.gives_map or name == "AUC"
+        ]
+
+
+def _told(configurations: Sequence[_Configuration]) -> list[str]:
+    first, *others = configurations
+    whole = first.whole
     lines = [
         f"{len(whole.dice)} held-out images of {len(set(whole.patient))} patients, {whole.positive.sum()} with "
-        f"pneumothorax; seeds {SEEDS}, kept epochs {[epoch + 1 for epoch in epochs]}; 95 % intervals over patients",
+        f"pneumothorax; seeds {SEEDS}; 95 % intervals over patients; AUC is the mean of the networks",
         f"{'all-empty':<16} {(~whole.positive).mean():6.3f}",
     ]
-    lines += [
-        f"{name:<16} {value:6.3f}  {low:.3f} to {high:.3f}" for name, (value, low, high) in describe(whole).items()
-    ]
-    return "\n".join(lines)
+    for one in configurations:
+        lines += ["", f"{one.name or 'real_cpu'}: kept epochs {[epoch + 1 for epoch in one.epochs]}", *one.lines()]
+    gains = {"AUC": [auc_difference(one.whole, whole) for one in others]}
+    with_maps = [one for one in others if one.gives_map]
+    if first.gives_map:
+        gains["D_all"] = [difference(one.whole, whole) for one in with_maps]
+    for figure, found in gains.items():
+        names = [one.name for one in (others if figure == "AUC" else with_maps)]
+        lines += ["", f"{figure} minus that of the first; p after Holm"] if found else []
+        for name, gain, p in zip(names, found, holm([gain[3] for gain in found]), strict=True):
+            lines.append(f"{gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f}), p {p:.3f}: {name}")
+    return lines
 
 
 if __name__ == "__main__":

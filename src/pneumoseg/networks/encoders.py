@@ -40,9 +40,9 @@ def check_encoder(name: str) -> None:
     Raises:
         ParameterError: with the closest names and how to list all.
     """
-    import timm
-    from segmentation_models_pytorch.encoders import encoders
+    from pneumoseg.networks.libraries import smp, timm
 
+    encoders = smp.encoders.encoders
     if name in encoders:
         return
     bare, _, tag = name.removeprefix("tu-").partition(".")
@@ -62,9 +62,9 @@ def check_encoder(name: str) -> None:
 
 def published_weights(encoder: str) -> tuple[str, ...]:
     """Names under which the weights of an encoder are published; a timm encoder's are those of its tag, as imagenet."""
-    import timm
-    from segmentation_models_pytorch.encoders import encoders
+    from pneumoseg.networks.libraries import smp, timm
 
+    encoders = smp.encoders.encoders
     if encoder in encoders:
         return tuple(encoders[encoder]["pretrained_settings"])
     return ("imagenet",) if timm.models.is_model_pretrained(encoder.removeprefix("tu-")) else ()
@@ -98,7 +98,7 @@ def normalisation(params: ModelParams) -> tuple[tuple[float, ...], tuple[float, 
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     if params.encoder.startswith("tu-"):
-        import timm
+        from pneumoseg.networks.libraries import timm
 
         config = timm.models.get_pretrained_cfg(params.encoder.removeprefix("tu-"))
         if config is not None and config.mean and config.std:
@@ -120,10 +120,10 @@ def build_encoder(params: ModelParams, published: str | None) -> nn.Module:
     Raises:
         ParameterError: it cannot be built so, or the weights cannot be had.
     """
-    from segmentation_models_pytorch.encoders import get_encoder
+    from pneumoseg.networks.libraries import smp
 
     with building_told(params, published):
-        encoder = get_encoder(
+        encoder = smp.encoders.get_encoder(
             params.encoder,
             in_channels=params.in_channels,
             depth=params.encoder_depth,

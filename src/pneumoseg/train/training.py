@@ -207,7 +207,7 @@ def _tell_of_others() -> None:
     others, cores, threads = other_trainings(), available_cores(), torch.get_num_threads()
     if others and threads * (1 + len(others)) > cores:
         logger.warning(
-            "another training (process %d) runs on these %d cores: with %d threads each they take 2 to 3 times as "
+            "another training (process %d) runs on these %d cores: with %d threads each they take 1.7 times as "
             "long as in turn; set runtime.threads to %d in each, or let one wait (dvc queue start -j 1)",
             others[0], cores, threads, max(1, cores // (1 + len(others))),
         )  # fmt: skip

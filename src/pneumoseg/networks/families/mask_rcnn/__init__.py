@@ -36,7 +36,7 @@ class MaskRCNN:
     def build(self, params: ModelParams, published: str | None) -> Network:
         """Encoder, feature pyramid, region proposals, and the heads of boxes and masks."""
         from pneumoseg.networks.encoders import build_encoder
-        from pneumoseg.networks.families.mask_rcnn.coco import load_coco
+        from pneumoseg.networks.families.mask_rcnn.coco_weights import load_coco
         from pneumoseg.networks.families.mask_rcnn.detector import DetectorNetwork
 
         network = DetectorNetwork(params, build_encoder(params, None if published == COCO else published))

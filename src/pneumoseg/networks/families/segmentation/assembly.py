@@ -104,7 +104,7 @@ def build_base(params: ModelParams, published: str | None) -> Any:
     Raises:
         ParameterError: they do not go together, or the weights cannot be had.
     """
-    import segmentation_models_pytorch as smp
+    from pneumoseg.networks.libraries import smp
 
     with building_told(params, published):
         return smp.create_model(
