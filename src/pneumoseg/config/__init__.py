@@ -65,7 +65,7 @@ class Params(Section):
         self.train.mean_teacher.check_augmentations(self.augment)
         self.data.check_external(self.evaluate.external)
         check_others(self)
-        self.train.check_label_only(self.model)
+        self.train.check_model(self.model)
         self.train.loss.check_model(self.model)
         self.tune.check_model(self.model)
         for number, phase in enumerate(self.train.phases):

@@ -199,6 +199,7 @@ class TrainParams(Section):
     mean_teacher: MeanTeacherParams = MeanTeacherParams()
     pseudo_labels: PseudoLabelParams = PseudoLabelParams()
     label_only_share: float | None = Field(None, gt=0, lt=1)
+    drop_view_share: float = Field(0.0, ge=0, lt=1)
     phases: tuple[PhaseParams, ...] = Field((PhaseParams(size_px=128, epochs=10),), min_length=1)
 
     @model_validator(mode="after")
@@ -226,13 +227,19 @@ class TrainParams(Section):
         """Images of a batch that come with a label alone, where label_only_share says so; else 0."""
         return round((self.label_only_share or 0.0) * self.batch_size)
 
-    def check_label_only(self, model: ModelParams) -> None:
-        """Refuse a share of images with a label alone for a network that says nothing of the whole image.
+    def check_model(self, model: ModelParams) -> None:
+        """Refuse images with a label alone where nothing is said of the whole image, and views left out of one.
 
         Raises:
-            ValueError: it gives maps alone.
+            ValueError: the network gives maps alone, or takes one image.
         """
-        if self.label_only_share is not None and not FAMILIES[model.architecture].gives_image(model):
+        family = FAMILIES[model.architecture]
+        if self.drop_view_share and not getattr(family, "takes_lateral", False):
+            raise ValueError(
+                f"train.drop_view_share = {self.drop_view_share}, but model.architecture = {model.architecture} takes "
+                "one image, of which no view can be left out; set it to 0.0"
+            )
+        if self.label_only_share is not None and not family.gives_image(model):
             raise ValueError(
                 f"train.label_only_share = {self.label_only_share}, but a {model.architecture} without image head "
                 "learns nothing from a label; set model.image_head.enabled to true, or the share to null"

@@ -40,6 +40,7 @@ class TrainingImages(Dataset[Batch]):
         crop_px: int | None,
         label_only: Mapping[str, bool],
         laterals: Mapping[str, str] | None = None,
+        drop_view_share: float = 0.0,
     ) -> None:
         """Keep what an item needs.
 
@@ -49,12 +50,14 @@ class TrainingImages(Dataset[Batch]):
             crop_px: cuts a random square out of each image; None takes it whole.
             label_only: the label of each image whose mask is not known.
             laterals: the view from the side of each image that has one; None: one image a sample.
+            drop_view_share: of samples that have one, how many are shown without it.
         """
         self.arrays = arrays
         self.augmenter = augmenter
         self.crop_px = crop_px
         self.label_only = label_only
         self.laterals = laterals
+        self.drop_view_share = drop_view_share
 
     def __getitem__(self, sample: Sample) -> Batch:
         """Augment one image with its mask, seeded by the sample alone."""
@@ -70,9 +73,9 @@ class TrainingImages(Dataset[Batch]):
         return make_item(sample.image_id, shown, mask[window].copy(), label)
 
     def _lateral(self, sample: Sample, front: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The view from the side, augmented and cut by itself; zeros where there is none."""
+        """The view from the side, augmented and cut by itself; zeros where there is none, or it is left out."""
         beside = (self.laterals or {}).get(sample.image_id)
-        if beside is None:
+        if beside is None or derive_seed(sample.seed, "left out") < self.drop_view_share * 2**63:
             return np.zeros_like(front)
         image, seed = self.arrays.image(beside), derive_seed(sample.seed, "lateral")
         image, _ = self.augmenter(sample.augmentation, image, np.zeros_like(image), seed)
@@ -154,6 +157,7 @@ class TrainingSet:
         scratch: folder for the memory-mapped arrays; may be deleted at any time.
         workers: processes that load; 0: none beside this one.
         pin_memory: whether batches go to a GPU.
+        drop_view_share: as in TrainingImages.
     """
 
     data: FoldData
@@ -161,6 +165,7 @@ class TrainingSet:
     scratch: Path
     workers: int
     pin_memory: bool
+    drop_view_share: float = 0.0
 
     def arrays(self, size_px: int) -> ImageArrays:
         """Every image of the fold at a size."""
@@ -168,7 +173,9 @@ class TrainingSet:
 
     def labelled(self, arrays: ImageArrays, crop_px: int | None) -> EpochLoader[Batch]:
         """A loader of augmented images with what is known of them."""
-        return self.loader(TrainingImages(arrays, self.augmenter, crop_px, self.data.label_only, self.data.laterals))
+        data = self.data
+        images = TrainingImages(arrays, self.augmenter, crop_px, data.label_only, data.laterals, self.drop_view_share)
+        return self.loader(images)
 
     def loader(self, dataset: Dataset[Item]) -> EpochLoader[Item]:
         """A loader of a data set of Samples."""

@@ -99,7 +99,8 @@ def train_fold(data: FoldData, params: Params, scratch: Path, checkpoint: Checkp
         on_epoch(number, row, timing)
 
     device = fabric.device.type
-    images = TrainingSet(data, Augmenter(params.augment), scratch, loader_workers(runtime, device), device == "cuda")
+    workers, pin_memory = loader_workers(runtime, device), device == "cuda"
+    images = TrainingSet(data, Augmenter(params.augment), scratch, workers, pin_memory, train.drop_view_share)
     trainer = Trainer(fabric, family, model, train, images, checkpoint, noted)
     trainer.validation.check(wanted)
     result = trainer.run()
