@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import pneumoseg
+from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.tables import METADATA, read_table
 from pneumoseg.use.answers import Reading
 from tests.pipeline.project import Project
 from tests.radiographs.dicom_files import dataset
 from tests.use import doors
-from tests.use.conftest import NETWORK, encoded, write_bundle
+from tests.use.conftest import NETWORK, encoded, write_bundle, write_detector
 
 IMAGE = cv2.imread(str(NETWORK.parent / "image.png"), cv2.IMREAD_UNCHANGED)
 pytestmark = pytest.mark.slow
@@ -54,6 +55,24 @@ def test_every_door_gives_the_same_answer(tmp_path: Path):
     assert all(one.answer["reason"] for one in told.values() if not one.answer["accepted"])
     assert all(one.mask for one in told.values() if one.answer["accepted"])
     assert told["png_called.dcm"].answer["image_id"] == "png_called.dcm"
+    doors.same(doors.python(bundle, files), told)
+    doors.same(doors.python(bundle, files), doors.rows(bundle, files, tmp_path / "model"))
+    doors.same(doors.python(bundle, files), doors.page(bundle, files))
+
+
+def test_every_door_gives_a_detectors_findings(tmp_path: Path):
+    network, rule = write_detector(tmp_path / "detector"), DecisionRule("single", 0.4)
+    bundle = write_bundle(tmp_path / "bundle", network, architecture="mask_rcnn", rule=rule.to_json())
+    files = [path for path in write_files(tmp_path / "files") if path.name in ("plain.dcm", "picture.png", "text.png")]
+    told, _ = doors.shell(bundle, files, tmp_path / "out", "--workers", "0")
+    found = {name: one.answer["findings"] for name, one in told.items() if one.answer["accepted"]}
+    assert {name: len(findings) for name, findings in found.items()} == {"plain.dcm": 3, "picture.png": 3}
+    for findings in found.values():
+        assert [one["score"] for one in findings] == sorted((one["score"] for one in findings), reverse=True)
+        assert all(0 < one["area_px"] <= (one["box"][2] - one["box"][0] + 1) * (one["box"][3] - one["box"][1] + 1)
+                   for one in findings)  # fmt: skip
+    assert {one["area_mm2"] is None for one in found["picture.png"]} == {True}
+    assert {one["area_mm2"] is None for one in found["plain.dcm"]} == {False}
     doors.same(doors.python(bundle, files), told)
     doors.same(doors.python(bundle, files), doors.rows(bundle, files, tmp_path / "model"))
     doors.same(doors.python(bundle, files), doors.page(bundle, files))

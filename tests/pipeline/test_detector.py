@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pneumoseg
 from pneumoseg.evaluate.result import TestResult
 from pneumoseg.rule.findings import Finding, read_findings
 from pneumoseg.shared.files import read_png
+from pneumoseg.use.answers import Reading
 from tests.pipeline.project import TINY, Project, make_project
 
 pytestmark = [
@@ -127,6 +129,18 @@ def test_map_probability_and_findings_say_the_same(project: Project) -> None:
             inside[max(0, int(top - margin)) : int(bottom + margin) + 1,
                    max(0, int(left - margin)) : int(right + margin) + 1] = True  # fmt: skip
         assert (grey[~inside] < 0.5).all()
+
+
+def test_the_model_in_use_tells_the_findings_that_the_pipeline_kept(project: Project) -> None:
+    reader = pneumoseg.load(project.root / "data/bundle", "cpu")
+    sources = pd.read_csv(project.root / "data/metadata.csv", dtype=str).set_index("image_id")["source"]
+    for image_id, (ours, _) in findings(project).items():
+        answer = reader.read(project.root / "data/phantom" / sources[image_id])
+        assert isinstance(answer, Reading)
+        told = answer.to_json()["findings"]
+        assert np.array([one["box"] for one in told]) == pytest.approx(np.array([one.box for one in ours]), abs=0.02)
+        assert [one["score"] for one in told] == pytest.approx([one.score for one in ours], abs=1e-5)
+        assert [one["area_px"] for one in told] == pytest.approx([one.mask.sum() for one in ours], abs=2)
 
 
 def test_shares_of_all_images_add_up(project: Project) -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pneumoseg.config.extract import ExtractParams
+from pneumoseg.config.model import ModelParams
 from pneumoseg.config.predict import PredictParams
+from pneumoseg.networks.building import build_network
+from pneumoseg.networks.storage import save_model
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.use.bundle import Bundle, write_description
 from pneumoseg.use.bundling import write_case
@@ -23,8 +27,18 @@ NETWORK = Path(__file__).parents[1] / "config/files/450e244/fold0"
 RULE = DecisionRule("single", 0.5)
 
 
-def write_bundle(folder: Path, **changes: Any) -> Path:
-    shutil.copytree(NETWORK, folder / "networks/0/fold0")
+def write_detector(folder: Path, detections: int = 3) -> Path:
+    """The model folder of a detector that has learnt nothing and finds something all the same."""
+    detector = {"pyramid_channels": 16, "proposals": 30, "detections": detections, "least_score": 0.0}
+    content = {"architecture": "mask_rcnn", "encoder": "tu-test_resnet", "detector": detector}
+    params = ModelParams.read(content, "model")
+    torch.manual_seed(1)
+    save_model(folder, build_network(params), params, 64)
+    return folder
+
+
+def write_bundle(folder: Path, network: Path = NETWORK, **changes: Any) -> Path:
+    shutil.copytree(network, folder / "networks/0/fold0")
     content = {
         "phantom": False,
         "architecture": "unet",

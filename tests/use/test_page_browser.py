@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from benchmarks.browser import find_browser, visit
 
+from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.rule.dice import dice
 from pneumoseg.shared import rle
 from pneumoseg.use.answers import Reading
+from pneumoseg.use.bundle import Bundle
 from pneumoseg.use.reader import Reader
 from tests.radiographs.dicom_files import dataset
-from tests.use.conftest import NETWORK, encoded
+from tests.use.conftest import NETWORK, encoded, write_bundle, write_detector
 
 pytestmark = pytest.mark.long
 
@@ -114,3 +117,34 @@ def test_what_a_person_drops_sees_and_moves(browser: str, reader: Reader, size: 
     assert seen["overflow"] <= 0
     assert seen["width"] == size[0]
     assert all(path.startswith(("/api/", "/page.")) or path == "/" for path in asked)
+
+
+BOXES = """
+give("choose", await given());
+await until(() => !at("threshold").disabled && at("progress").textContent.includes("answered"));
+const seen = {facts: []};
+const row = (of) => (value) => at("canvas").getContext("2d").getImageData(of[0], of[1], 1, 1).data[value];
+for (const level of [100, 254]) {
+  at("threshold").value = String(level);
+  at("threshold").dispatchEvent(new Event("input")); await tick(); await tick();
+  const labels = [...at("facts").children].map((part) => part.textContent);
+  seen.facts.push(labels[labels.indexOf("Findings") + 1]);
+  seen.rim = [...(seen.rim || []), row(CORNER)(0)];
+}
+await tell(seen);
+"""
+
+
+def test_a_detectors_findings_are_framed_and_listed_above_the_threshold_alone(browser: str, tmp_path: Path):
+    network, rule = write_detector(tmp_path / "detector"), DecisionRule("single", 0.4)
+    bundle = write_bundle(tmp_path / "bundle", network, architecture="mask_rcnn", rule=rule.to_json())
+    detector = Reader(Bundle.read(bundle), "cpu")
+    wanted = detector.read(PNG, "one")
+    assert isinstance(wanted, Reading)
+    assert wanted.findings
+    left, _, _, bottom = wanted.findings[0].box
+    corner = [int(left), int(bottom) - 4]
+    seen, _ = visit(browser, detector, BOXES.replace("CORNER", str(corner)), {"one.png": PNG})
+    scores = [f"{one.score:.2f} ({np.count_nonzero(one.mask)} px)" for one in wanted.findings]
+    assert seen["facts"] == [", ".join(scores), "none; 3 of too low a score"]
+    assert seen["rim"][0] > seen["rim"][1] + 40

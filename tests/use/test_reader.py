@@ -13,7 +13,9 @@ import pytest
 
 import pneumoseg
 from pneumoseg.predict.predictor import Predictor
+from pneumoseg.radiographs.geometry import NO_GEOMETRY
 from pneumoseg.rule.decision import DecisionRule, Level
+from pneumoseg.rule.findings import Finding
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import write_png
 from pneumoseg.use.answers import Reading, Refused
@@ -138,6 +140,19 @@ def test_area_in_square_millimetres_says_where_it_is_measured(
         assert answer.area_mm2 is None
     else:
         assert answer.area_mm2 == pytest.approx(answer.area_px * spacing[0] * spacing[1])
+
+
+def test_findings_are_told_with_score_box_and_area(reader: Reader):
+    answer = accepted(reader.read(encoded(dataset(IMAGE))))
+    assert answer.to_json()["findings"] is None
+    mask = np.zeros(IMAGE.shape, bool)
+    mask[10:14, 20:25] = True
+    found = Finding(0.87654321, np.array([19.996, 10, 25, 14]), mask)
+    told = dataclasses.replace(answer, findings=(found,)).to_json()["findings"]
+    assert told == [{"score": 0.876543, "box": [20.0, 10, 25, 14], "area_px": 20, "area_mm2": 0.6}]  # 20 x 0.168 x 0.17
+    flat = dataclasses.replace(answer, findings=(found,), geometry=NO_GEOMETRY).to_json()
+    assert flat["findings"][0]["area_mm2"] is None
+    assert dataclasses.replace(answer, findings=()).to_json()["findings"] == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -17,7 +17,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import Array, Map
+from mlflow.types.schema import Array, Map, Object, Property
 
 from pneumoseg.track.configuration import Configuration
 from pneumoseg.track.store import Store
@@ -54,10 +54,25 @@ def signature() -> ModelSignature:
     return ModelSignature(given, Schema([ColSpec(_type(kind), name, required=False) for name, kind in COLUMNS.items()]))
 
 
+#: Kinds of columns that MLflow knows by another name, or builds of others.
+_TYPES: Mapping[Kind, Array | Map] = {
+    "strings": Array(DataType.string),
+    "figures": Map(DataType.string),
+    "findings": Array(
+        Object(
+            [
+                Property("score", DataType.double),
+                Property("box", Array(DataType.double)),
+                Property("area_px", DataType.long),
+                Property("area_mm2", DataType.double, required=False),
+            ]
+        )
+    ),
+}
+
+
 def _type(kind: Kind) -> DataType | Array | Map:
-    if kind == "strings":
-        return Array(DataType.string)
-    return Map(DataType.string) if kind == "figures" else DataType[kind]
+    return _TYPES[kind] if kind in _TYPES else DataType[kind]
 
 
 def requirements() -> list[str]:

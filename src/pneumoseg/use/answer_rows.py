@@ -14,7 +14,7 @@ from pneumoseg.use.answers import Reading, Refused
 from pneumoseg.use.reader import Reader
 from pneumoseg.use.results import RESULTS
 
-Kind = Literal["boolean", "string", "double", "long", "binary", "strings", "figures"]
+Kind = Literal["boolean", "string", "double", "long", "binary", "strings", "figures", "findings"]
 
 IMAGE = "image"
 IMAGE_ID = "image_id"
@@ -35,6 +35,7 @@ COLUMNS: Mapping[str, Kind] = {
     "spacing_source": "string",
     "side_in_image": "string",
     "side_of_patient": "string",
+    "findings": "findings",
     "rows": "long",
     "columns": "long",
     "flags": "strings",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pneumoseg.drawing.overlays import PREDICTION_COLOUR, display_image, display_mask, display_size, outline_layer
 from pneumoseg.radiographs.geometry import NO_GEOMETRY, Geometry
 from pneumoseg.rule.decision import Decider, Map, Mask
+from pneumoseg.rule.findings import Finding
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import png_bytes, write_json, write_png
 
@@ -72,6 +73,8 @@ class Reading:
         warnings: what must stand beside every answer.
         operating_point: test figures of the rule in words, by name.
         seconds: that decoding and network took.
+        findings: told apart, best first, also those whose score is too low for the rule; None: the networks tell none
+            apart.
     """
 
     accepted: ClassVar[bool] = True
@@ -92,6 +95,7 @@ class Reading:
     warnings: tuple[str, ...] = ()
     operating_point: Mapping[str, str] | None = None
     seconds: float = 0.0
+    findings: tuple[Finding, ...] | None = None
 
     @property
     def call(self) -> str:
@@ -106,8 +110,11 @@ class Reading:
     @property
     def area_mm2(self) -> float | None:
         """The same in the plane of ``geometry.spacing_source``; None without a spacing."""
+        return None if self.area_px is None else self._mm2(self.area_px)
+
+    def _mm2(self, pixels: int) -> float | None:
         spacing = self.geometry.spacing_mm
-        return None if self.area_px is None or spacing is None else self.area_px * spacing[0] * spacing[1]
+        return None if spacing is None else pixels * spacing[0] * spacing[1]
 
     @cached_property
     def side_in_image(self) -> Side | None:
@@ -138,16 +145,26 @@ class Reading:
             "decided_by": self.decider,
             "because": self.because,
             "area_px": self.area_px,
-            "area_mm2": None if self.area_mm2 is None else round(self.area_mm2, 1),
+            "area_mm2": _tenths(self.area_mm2),
             "spacing_source": self.geometry.spacing_source,
             "side_in_image": self.side_in_image,
             "side_of_patient": self.side_of_patient,
+            "findings": None if self.findings is None else [self._told(one) for one in self.findings],
             "rows": self.shape[0],
             "columns": self.shape[1],
             "flags": list(self.flags),
             "model": self.model,
             "operating_point": dict(self.operating_point or {}),
             "warnings": list(self.warnings),
+        }
+
+    def _told(self, finding: Finding) -> dict[str, Any]:
+        area_px = int(np.count_nonzero(finding.mask))
+        return {
+            "score": round(finding.score, 6),
+            "box": finding.box.round(2).tolist(),
+            "area_px": area_px,
+            "area_mm2": _tenths(self._mm2(area_px)),
         }
 
     def overlay(self, size_px: int = 1024) -> NDArray[np.uint8]:
@@ -185,6 +202,10 @@ class Reading:
     def __repr__(self) -> str:
         """One line."""
         return f"Reading({self.image_id}: {self.call}; probability {self.probability:.3f}; {self.because})"
+
+
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _captioned(picture: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:

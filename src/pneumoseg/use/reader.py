@@ -100,6 +100,7 @@ class Reader:
             self.bundle.warnings,
             self._operating_point,
             time.perf_counter() - started,
+            None if answer.findings is None else tuple(answer.findings),
         )
 
     def self_test(self) -> tuple[str, ...]:

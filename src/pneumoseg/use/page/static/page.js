@@ -87,7 +87,22 @@
       words[i] = shown[pixels[i]];
     }
     context.putImageData(image, 0, 0);
+    if (opacity) boxes();
     tell(area, both, trueArea);
+  };
+  // A finding whose score lies under the mask threshold marks no pixel.
+  const level = () => (moved() ? Number(at("threshold").value) : tuned()) / 255;
+  const counted = () => current.answer.findings.filter((one) => one.score > level());
+  const boxes = () => {
+    if (!current.answer.findings) return;
+    const unit = Math.max(canvas.width, canvas.height) / 400;
+    context.strokeStyle = context.fillStyle = "white";
+    context.lineWidth = Math.max(1, unit);
+    context.font = `${12 * unit}px sans-serif`;
+    for (const { box: [left, top, right, bottom], score } of counted()) {
+      context.strokeRect(left, top, right - left, bottom - top);
+      context.fillText(score.toFixed(2), left + 2 * unit, top > 14 * unit ? top - 3 * unit : bottom + 12 * unit);
+    }
   };
   let asked = false;
   const redraw = () => {
@@ -116,6 +131,11 @@
       ["At this rule", changed ? "unknown" : `sensitivity ${answer.operating_point.sensitivity}, specificity ${answer.operating_point.specificity}`],
       ["Flags", answer.flags.length ? answer.flags.map((flag) => flag.replaceAll("_", " ")).join(", ") : "none"],
     ];
+    if (answer.findings) {
+      const told = counted().map((one) => `${number(one.score, 2)} (${one.area_px} px)`);
+      const rest = answer.findings.length - told.length;
+      rows.splice(3, 0, ["Findings", (told.join(", ") || "none") + (rest ? `; ${rest} of too low a score` : "")]);
+    }
     if (truth) rows.push(["Dice", area + trueArea ? ((2 * both) / (area + trueArea)).toFixed(4) : "1.0000"]);
     at("facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
     at("legend").hidden = !truth;
