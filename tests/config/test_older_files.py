@@ -53,7 +53,14 @@ def test_a_model_description_may_lack_keys_that_came_later(tmp_path: Path):
 
 def test_its_parameters_are_read():
     # The defaults that have changed since.
-    then = {"train": {"compile": False, "selection_metric": "dice_tuned", "scheduler": {"plateau": {"metric": "iou"}}}}
+    then = {
+        "train": {
+            "compile": False,
+            "selection_metric": "dice_tuned",
+            "scheduler": {"plateau": {"metric": "iou"}},
+            "loss": {"dice": {"pooled": True, "images": "all"}},
+        }
+    }
     assert load_params(FILES / "shipped_params.yaml").written() == merge(Params().written(), then)
     assert load_params(FILES / "params.yaml").model == load_spec(FILES / "fold0").params
     assert list(read_yaml(FILES / "shipped_params.yaml")) == [name for name in Params.model_fields if name != "bundle"]

@@ -41,7 +41,7 @@ class DiceParams(OverlapParams):
     """Soft Dice loss."""
 
     weight: float = Field(1.0, ge=0)
-    pooled: bool = True
+    images: Literal["all", "positives"] = "positives"
     squared: bool = False
 
 
