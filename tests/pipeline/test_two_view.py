@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -47,6 +49,23 @@ def test_from_parameters_to_the_page(tmp_path: Path) -> None:
     told = re.sub(r"\s+", " ", re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", html, flags=re.S))
     assert "AUC of fused minus frontal, paired" in told
     assert "own test set: lateral" in told
+    # Each shown study stands beside its own view from the side, where it has one.
+    laterals = {str(image_id): str(row["study_id"]) for image_id, row in metadata.iterrows() if image_id in sideways}
+    cases = re.findall(r'<article class="case" data-case="([^"]+)".*?</article>', html, flags=re.S)
+    assert cases
+    for name in set(cases):
+        pictures = list((root / "data/report/cases").glob(f"{name}-lateral.*"))
+        paired = pd.notna(predicted.loc[name, "fused"])
+        assert len(pictures) == paired
+        (article,) = re.findall(rf'<article class="case" data-case="{re.escape(name)}".*?</article>', html, re.S)[:1]
+        captions = re.findall(r'class="caption">([^<]+)<', article)
+        assert captions[:2] == ["radiograph", "lateral"] if paired else "lateral" not in captions
+        if paired:
+            (of,) = [lateral for lateral, study in laterals.items() if study == metadata.loc[name, "study_id"]]
+            shown = cv2.imread(str(pictures[0]), cv2.IMREAD_GRAYSCALE).astype(int)
+            wanted = cv2.imread(str(root / f"data/images/{of}.png"), cv2.IMREAD_GRAYSCALE)
+            wanted = cv2.resize(wanted, shown.shape[::-1], interpolation=cv2.INTER_AREA)
+            assert np.abs(shown - wanted).mean() < 6
 
 
 @pytest.mark.slow

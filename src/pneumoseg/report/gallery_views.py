@@ -23,7 +23,7 @@ _Row = dict[str, Any]
 class CaseView:
     """One case as the page shows it; paths are relative to the report, empty where there is nothing to show.
 
-    ``panels`` are layer, style and caption of each of its pictures, the radiograph below all of them.
+    ``panels`` are picture, layer above it, style and caption of each of its panes.
     """
 
     image_id: str
@@ -32,7 +32,8 @@ class CaseView:
     prediction: str
     agreement: str
     activation: str
-    panels: tuple[tuple[str, str, str], ...]
+    lateral: str
+    panels: tuple[tuple[str, str, str, str], ...]
     facts: tuple[str, ...]
     spoken: str
 
@@ -53,7 +54,7 @@ def show_galleries(inputs: Inputs, out: Path, params: ReportParams) -> tuple[Gal
     Raises:
         DataError: a file is missing or damaged, or a mask is not the one that was measured.
     """
-    writer = PictureWriter(inputs.layout, out, inputs.rule, params)
+    writer = PictureWriter(inputs.layout, out, inputs.rule, params, inputs.laterals)
     rows, metadata = _by_id(inputs.cases), _by_id(inputs.metadata)
     absent = sorted({*rows, *inputs.predicted["image_id"]} - set(metadata))
     if absent:
@@ -114,22 +115,26 @@ def _unlabelled_case(inputs: Inputs, row: _Row, about: _Row, writer: PictureWrit
 
 
 def _case(image_id: str, pictures: CasePictures, facts: list[str], outcome: str) -> CaseView:
-    panels = [("", "", "radiograph")]
+    front = pictures.radiograph
+    panels = [(front, "", "", "radiograph")]
+    if pictures.lateral:
+        panels.append((pictures.lateral, "", "", "lateral"))
     if pictures.truth_px is not None:
-        panels.append((pictures.truth, "", "truth" if pictures.truth else "truth: none"))
+        panels.append((front, pictures.truth, "", "truth" if pictures.truth else "truth: none"))
     if pictures.predicted_px is not None:
-        panels.append((pictures.prediction, "", "prediction" if pictures.prediction else "prediction: none"))
+        panels.append((front, pictures.prediction, "", "prediction" if pictures.prediction else "prediction: none"))
     if pictures.truth_px is not None and pictures.predicted_px is not None:
-        panels.append((pictures.agreement, "agreement", "agreement"))
+        panels.append((front, pictures.agreement, "agreement", "agreement"))
     if pictures.activation:
-        panels.append((pictures.activation, "", "where it looked (class activation map)"))
+        panels.append((front, pictures.activation, "", "where it looked (class activation map)"))
     return CaseView(
         image_id=image_id,
-        radiograph=pictures.radiograph,
+        radiograph=front,
         truth=pictures.truth,
         prediction=pictures.prediction,
         agreement=pictures.agreement,
         activation=pictures.activation,
+        lateral=pictures.lateral,
         panels=tuple(panels),
         facts=tuple(facts),
         spoken=outcome,

@@ -17,6 +17,7 @@ from pneumoseg.rule.decision import DecisionRule, read_rule
 from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import read_object
 from pneumoseg.shared.layout import Layout
+from pneumoseg.shared.studies import read_laterals
 from pneumoseg.shared.tables import ANNOTATIONS, FOLDS, METADATA, Columns, read_table
 
 _SUBMISSION: Columns = {"ImageId": "text", "EncodedPixels": "text"}
@@ -61,6 +62,11 @@ class Inputs(Figures):
     def task(self) -> str:
         """What the networks do, as a word."""
         return "segmentation" if self.maps else "detection"
+
+    @cached_property
+    def laterals(self) -> Mapping[str, str]:
+        """The view from the side of each image that was looked at with one; empty where networks have one output."""
+        return read_laterals(self.layout.metadata) if self.test.outputs else {}
 
     @property
     def phantom_share(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class CasePictures:
     """Paths relative to the report's folder, empty where there is nothing to show, and counts at the original size.
 
     ``predicted_px`` is None where the networks give no map, ``truth_px`` where it is not known where the pneumothorax
-    lies, or whether there is one. ``activation`` shows where networks without a map looked, and is no mask.
+    lies, or whether there is one. ``activation`` shows where networks without a map looked, and is no mask. ``lateral``
+    is the study's view from the side, where networks look at both.
     """
 
     radiograph: str
@@ -47,17 +49,26 @@ class CasePictures:
     truth_px: int | None
     predicted_px: int | None
     activation: str = ""
+    lateral: str = ""
 
 
 class PictureWriter:
     """Writes the pictures of cases into ``out``/cases, each image once however many galleries show it."""
 
-    def __init__(self, layout: Layout, out: Path, rule: DecisionRule, params: ReportParams) -> None:
-        """Keep where to read (images, masks, predictions) and where and how to write."""
+    def __init__(
+        self,
+        layout: Layout,
+        out: Path,
+        rule: DecisionRule,
+        params: ReportParams,
+        laterals: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep where to read (images, masks, predictions), where and how to write, and who is shown from the side."""
         self._layout = layout
         self._out = out
         self._rule = rule
         self._params = params
+        self._laterals = laterals or {}
         self._written: dict[str, CasePictures] = {}
 
     def write(self, image_id: str, which: str, probability: float, mask_known: bool) -> CasePictures:
@@ -106,9 +117,17 @@ class PictureWriter:
             prediction=paths.get("prediction", ""),
             agreement=paths.get("agreement", ""),
             activation=paths.get("activation", ""),
+            lateral=self._lateral(image_id),
             truth_px=None if truth is None else int(truth.sum()),
             predicted_px=None if predicted is None else int(predicted.sum()),
         )
+
+    def _lateral(self, image_id: str) -> str:
+        if image_id not in self._laterals:
+            return ""
+        picture = read_png(self._layout.images / f"{self._laterals[image_id]}.png")
+        size = display_size(picture.shape, self._params.overlay_size_px)
+        return self._save(f"{image_id}-lateral", display_image(picture, size))
 
     def _truth(self, image_id: str, shape: tuple[int, ...], source: Path) -> NDArray[np.bool_]:
         path = self._layout.masks / f"{image_id}.png"

@@ -72,6 +72,7 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
     shown = "the prediction, and where they agree" if inputs.maps else "and the call; this model gives no map"
     looked = not inputs.maps and layout.activation.is_dir()
     shown = "and where the network looked, its class activation map" if looked else shown
+    beside = "beside it the lateral one where its study has one, " if inputs.laterals else ""
     changed = told_changes(params, 12)
     galleries = show_galleries(inputs, folder, params.report)
     return {
@@ -87,7 +88,8 @@ def _view(inputs: Inputs, folder: Path) -> dict[str, Any]:
         "measures": measures(inputs),
         "maps": inputs.maps,
         "looked": looked,
-        "cases_note": f"Each case shows the radiograph, the annotated pneumothorax where it is known, {shown}.",
+        "laterals": bool(inputs.laterals),
+        "cases_note": f"Each case shows the radiograph, {beside}the annotated pneumothorax where it is known, {shown}.",
         "galleries": galleries,
         "case_table": case_table(inputs, {case.image_id for gallery in galleries for case in gallery.cases}),
         "parts": {
