@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from pneumoseg.evaluate.distances import surface_distances, surface_points
-from pneumoseg.evaluate.instances import IOU_THRESHOLDS, ImageInstances, match_instances
+from pneumoseg.evaluate.instances import IOU_THRESHOLDS, ImageInstances, match_findings, match_instances
+from pneumoseg.rule.findings import Finding
 from pneumoseg.shared.registry import METRICS
 from pneumoseg.stats.bootstrap import Estimate, PatientBootstrap
 from tests.evaluate.evaluation_data import ellipse, made_up_map
@@ -50,23 +51,32 @@ def test_hand_worked_distances() -> None:
     assert surface_distances(np.zeros_like(mask), np.zeros_like(mask)) is None
 
 
-def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]], threshold: float) -> float:
-    """Average precision of (predicted, truth, map) at one IoU threshold, the way the COCO text tells it."""
-    detections, truths = [], 0
-    for index, (predicted, truth, levels) in enumerate(images):
-        labels, count = ndimage.label(truth, np.ones((3, 3)))
-        objects = [labels == number for number in range(1, count + 1)]
-        truths += count
-        labels, count = ndimage.label(predicted, np.ones((3, 3)))
-        for number in range(1, count + 1):
-            mask = labels == number
-            detections.append((-levels[mask].astype(float).mean(), index, mask, objects))
+#: What is found in an image, with a score and the region: a mask, or as one the inside of a box.
+Found = list[tuple[float, np.ndarray]]
+
+
+def parts(mask: np.ndarray) -> list[np.ndarray]:
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    return [labels == number for number in range(1, count + 1)]
+
+
+def framed(mask: np.ndarray) -> np.ndarray:
+    box = np.zeros_like(mask)
+    box[np.ix_(*(np.arange(found.min(), found.max() + 1) for found in np.nonzero(mask)))] = True
+    return box
+
+
+def coco(images: list[tuple[Found, list[np.ndarray]]], threshold: float) -> float:
+    """Average precision of (found, true regions) at one IoU threshold, the way the COCO text tells it."""
+    detections, truths = [], sum(len(objects) for _, objects in images)
+    for index, (found, objects) in enumerate(images):
+        detections += [(-score, index, region, objects) for score, region in found]
     detections.sort(key=lambda item: item[0])
     taken: set[tuple[int, int]] = set()
     precisions, recalls, hits = [], [], 0
-    for place, (_, index, mask, objects) in enumerate(detections, 1):
+    for place, (_, index, region, objects) in enumerate(detections, 1):
         overlaps = [
-            ((mask & other).sum() / (mask | other).sum(), number)
+            ((region & other).sum() / (region | other).sum(), number)
             for number, other in enumerate(objects)
             if (index, number) not in taken
         ]
@@ -84,9 +94,10 @@ def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]], threshold: flo
 
 
 def precision_of(images: Sequence[ImageInstances | None]) -> dict[str, Estimate]:
-    """The three figures of the list, with intervals over images."""
+    """The figures of the list, of masks and of boxes, with intervals over images."""
     rows = pd.DataFrame({"instances": pd.Series(list(images), dtype=object)})
-    figures = {name: METRICS[name].of(rows) for name in ("ap", "ap50", "ap75")}
+    names = [f"{of}{name}" for of in ("", "box_") for name in ("ap", "ap50", "ap75")]
+    figures = {name: METRICS[name].of(rows) for name in names}
     return PatientBootstrap(np.arange(len(rows)), 100, 0).estimates(figures)
 
 
@@ -100,10 +111,36 @@ def test_average_precision_is_that_of_coco() -> None:
         levels = made_up_map(rng, truth, 0.9)
         images.append((levels > 80, truth, levels))
     found = precision_of([None, *(match_instances(*image) for image in images)])  # the first one has no mask
-    assert found["ap50"].value == pytest.approx(coco(images, 0.5))
-    assert found["ap75"].value == pytest.approx(coco(images, 0.75))
-    assert found["ap"].value == pytest.approx(np.mean([coco(images, threshold) for threshold in IOU_THRESHOLDS]))
+    told = [([(levels[one].mean(), one) for one in parts(marked)], parts(truth)) for marked, truth, levels in images]
+    assert_coco(found, told, "")
     assert found["ap50"].low < found["ap50"].value < found["ap50"].high
+
+
+def assert_coco(found: dict[str, Estimate], images: list[tuple[Found, list[np.ndarray]]], of: str) -> None:
+    single = [coco(images, threshold) for threshold in IOU_THRESHOLDS]
+    assert 0 < single[5] < single[0] < 1
+    for name, value in (("ap", np.mean(single)), ("ap50", single[0]), ("ap75", single[5])):
+        assert found[f"{of}{name}"].value == pytest.approx(value), f"{of}{name}"
+
+
+def test_findings_that_overlap_are_judged_as_coco_does() -> None:
+    """Several of one lesion, some of none, scores that repeat in no image, images without a lesion among them."""
+    rng = np.random.default_rng(6)
+    masks: list[tuple[Found, list[np.ndarray]]] = []
+    matched = []
+    for index in range(25):
+        truth = ellipse(rng, 48, 64) | ellipse(rng, 48, 64, 0.5) if index % 4 else np.zeros((48, 64), bool)
+        near = [np.roll(one, rng.integers(-3, 4, 2), (0, 1)) for one in parts(truth) for _ in range(2)]
+        regions = [*near, ellipse(rng, 48, 64, 0.5)]
+        scores = rng.permutation(np.linspace(0.05, 0.95, len(regions)) + 1e-3 * index)
+        boxes = [np.flip([(found.min(), found.max() + 1) for found in np.nonzero(one)], 0).T.ravel() for one in regions]
+        findings = [Finding(*one) for one in zip(scores.tolist(), boxes, regions, strict=True)]
+        matched.append(match_findings(findings, truth))
+        masks.append((list(zip(scores.tolist(), regions, strict=True)), parts(truth)))
+    found = precision_of(matched)
+    assert_coco(found, masks, "")
+    boxed = [([(score, framed(one)) for score, one in ours], [framed(one) for one in true]) for ours, true in masks]
+    assert_coco(found, boxed, "box_")
 
 
 def test_hand_worked_instances() -> None:

@@ -67,10 +67,10 @@ def test_a_crumb_is_no_lung() -> None:
     assert box_of(mask, 0.0, 0.0).whole == "1 lung in the mask"
 
 
+@pytest.mark.parametrize("box", [Box(0.125, 0.25, 0.75, 0.875), Box(0.0, 0.25, 0.75, 1.0)])  # within, at the border
 @pytest.mark.parametrize(("rows", "columns"), [(1024, 1024), (333, 517), (64, 96)])
-def test_a_map_put_back_is_the_map_of_the_whole_image(rows: int, columns: int) -> None:
+def test_a_map_put_back_is_the_map_of_the_whole_image(rows: int, columns: int, box: Box) -> None:
     """Smooth values sampled in the box and enlarged there are those of the image, within interpolation."""
-    box = Box(0.125, 0.25, 0.75, 0.875)
     y, x = ((np.arange(128) + 0.5) / 128 for _ in range(2))
     down = box.top + y * (box.bottom - box.top)
     across = box.left + x * (box.right - box.left)
@@ -128,7 +128,7 @@ def cropped_disks(root: Path) -> Layout:
 @pytest.mark.slow
 def test_training_validation_and_prediction_see_the_same_box(tmp_path: Path) -> None:
     layout = cropped_disks(tmp_path)
-    params = make_params(model={"lungs": {"source": "masks", "margin": 0.05}}, phase={"epochs": 6})
+    params = make_params(model={"lungs": {"source": "masks", "margin": 0.05}}, phase={"epochs": 12})
     data = load(layout, params)
     assert data.box("image00").whole == "1 lung in the mask"
     box = data.box("image02")

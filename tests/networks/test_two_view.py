@@ -150,3 +150,15 @@ def test_both_encoders_start_from_a_file_of_one_and_freeze_together(tmp_path: Pa
 def test_what_needs_a_decoder_is_refused(key: str, value: object, said: str) -> None:
     with pytest.raises(ParameterError, match=said):
         parse_params({"model": {"architecture": "two_view", key: value}})
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"mean_teacher": {"images_per_step": 2}}, r"train\.mean_teacher\.images_per_step = 2, .* set it to 0"),
+        ({"pseudo_labels": {"folder": "maps"}}, r"train\.pseudo_labels\.folder = maps, .* set it to null"),
+    ],
+)
+def test_learning_from_studies_without_a_label_is_refused(train: dict[str, object], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        parse_params({"model": {"architecture": "two_view"}, "train": train})

@@ -110,9 +110,25 @@ def detector_of_half(rank: int) -> dict[str, torch.Tensor]:
     return {name: value.grad for name, value in model.module.named_parameters()}
 
 
+def studies_of_half(rank: int) -> dict[str, torch.Tensor]:
+    """Gradients of two views, of which the second process has none from the side."""
+    torch.manual_seed(0)
+    params = {"architecture": "two_view", "encoder": "tu-test_resnet", "norm": "group"}
+    model = DistributedDataParallel(build_network(ModelParams.model_validate(params)))
+    x = torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(rank))
+    x[:, 1] *= rank == 0
+    truth = Truth(torch.zeros(2, 1, 64, 64), torch.tensor([1.0, 0.0]), torch.tensor([False] * 2))
+    terms, _ = FAMILIES["two_view"].objective(LossParams())(model, x, truth)
+    terms["loss"].backward()
+    return {name: value.grad for name, value in model.module.named_parameters()}
+
+
 def half(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save((losses_of_half(rank), norms_of_half(rank), detector_of_half(rank)), f"{folder}/{rank}.pt")
+    torch.save(
+        (losses_of_half(rank), norms_of_half(rank), detector_of_half(rank), studies_of_half(rank)),
+        f"{folder}/{rank}.pt",
+    )
     dist.destroy_process_group()
 
 
@@ -121,11 +137,13 @@ def half(rank: int, folder: str) -> None:
 def test_two_halves_equal_the_whole(tmp_path):
     mp.spawn(half, (str(tmp_path),), nprocs=2)
     whole = results(network(), images())
-    first = torch.load(tmp_path / "0.pt")[2]
+    first = torch.load(tmp_path / "0.pt")[2:]
     for rank in (0, 1):
-        losses, norms, detector = torch.load(tmp_path / f"{rank}.pt")
-        assert all(value is not None and torch.equal(value, first[name]) for name, value in detector.items())
-        assert detector["roi_heads.mask_predictor.mask_fcn_logits.weight"].any()
+        losses, norms, *families = torch.load(tmp_path / f"{rank}.pt")
+        for found, wanted in zip(families, first, strict=True):
+            assert all(value is not None and torch.equal(value, wanted[name]) for name, value in found.items())
+        assert families[0]["roi_heads.mask_predictor.mask_fcn_logits.weight"].any()
+        assert families[1]["lateral_encoder.model.conv1.0.weight"].any()
         for name, got in losses.items():
             assert torch.allclose(got, value_and_gradient(*whole_batch(), LOSSES[name]), atol=1e-6), name
         assert norms.keys() == whole.keys()

@@ -228,20 +228,31 @@ class TrainParams(Section):
         return round((self.label_only_share or 0.0) * self.batch_size)
 
     def check_model(self, model: ModelParams) -> None:
-        """Refuse images with a label alone where nothing is said of the whole image, and views left out of one.
+        """Refuse ways of learning that the family has not.
 
         Raises:
-            ValueError: the network gives maps alone, or takes one image.
+            ValueError: labels alone for maps alone, a view left out of one image, or studies without a label.
         """
-        family = FAMILIES[model.architecture]
-        if self.drop_view_share and not getattr(family, "takes_lateral", False):
+        family, name = FAMILIES[model.architecture], model.architecture
+        two_views = getattr(family, "takes_lateral", False)
+        unlabelled = {
+            "mean_teacher.images_per_step": (self.mean_teacher.images_per_step, 0),
+            "pseudo_labels.folder": (self.pseudo_labels.folder, None),
+        }
+        for key, (value, off) in unlabelled.items() if two_views else ():
+            if value != off:
+                raise ValueError(
+                    f"train.{key} = {value}, but model.architecture = {name} learns from labelled studies alone; set "
+                    f"it to {'null' if off is None else off}"
+                )
+        if self.drop_view_share and not two_views:
             raise ValueError(
-                f"train.drop_view_share = {self.drop_view_share}, but model.architecture = {model.architecture} takes "
-                "one image, of which no view can be left out; set it to 0.0"
+                f"train.drop_view_share = {self.drop_view_share}, but model.architecture = {name} takes one image, of "
+                "which no view can be left out; set it to 0.0"
             )
         if self.label_only_share is not None and not family.gives_image(model):
             raise ValueError(
-                f"train.label_only_share = {self.label_only_share}, but a {model.architecture} without image head "
+                f"train.label_only_share = {self.label_only_share}, but a {name} without image head "
                 "learns nothing from a label; set model.image_head.enabled to true, or the share to null"
             )
 

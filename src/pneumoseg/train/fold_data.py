@@ -15,7 +15,7 @@ from pneumoseg.networks.family import Family, learns_labels
 from pneumoseg.networks.lungs import LungFinder, lung_finder
 from pneumoseg.networks.weights import weights_path
 from pneumoseg.rule.crop import Box
-from pneumoseg.shared.errors import DataError, ParameterError
+from pneumoseg.shared.errors import DataError
 from pneumoseg.shared.files import digest_bytes, digest_files
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
@@ -137,17 +137,9 @@ def _laterals(layout: Layout, params: Params, ids: set[str], learnt: set[str]) -
 
     Raises:
         DataError: no study that is learnt from has one.
-        ParameterError: a way of learning that two views have not.
     """
     if not getattr(FAMILIES[params.model.architecture], "takes_lateral", False):
         return None
-    for key, off in (("mean_teacher.images_per_step", 0), ("pseudo_labels.folder", None)):
-        section, name = key.split(".")
-        if (value := getattr(getattr(params.train, section), name)) != off:
-            raise ParameterError(
-                f"train.{key} = {value}: model.architecture = {params.model.architecture} learns from labelled studies "
-                f"alone; set it to {'null' if off is None else off}"
-            )
     found: dict[str, str] = {}
     for name in {image_id.rpartition("/")[0] for image_id in ids}:
         prefix = f"{name}/" if name else ""

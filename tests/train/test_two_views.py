@@ -1,4 +1,4 @@
-"""Views from the side that are left out of training: what such a sample shows, and how many there are."""
+"""Samples of two views: each augmented by itself, and the one from the side left out as often as is asked for."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
 
 def without_view(batches: list[Batch]) -> list[bool]:
     return [not bool(study[1].any()) for batch in batches for study in batch.images]
+
+
+def test_each_view_is_flipped_by_itself(images: TrainingSet, arrays) -> None:
+    """The same image stands for both views: about a quarter each of neither, either and both are mirrored."""
+    twice = replace(images, data=replace(images.data, laterals={name: name for name in images.data.laterals or {}}))
+    mirrored = np.zeros((2, 2))
+    for batch in twice.labelled(arrays, None).epoch([[sample] for sample in samples(count=400)]):
+        image = arrays.image(batch.ids[0])
+        front, beside = (np.array_equal(view, image[:, ::-1]) for view in batch.images[0].numpy())
+        mirrored[int(front), int(beside)] += 1
+    assert mirrored.sum() == 400
+    assert np.abs(mirrored / 400 - 0.25).max() < 0.1
 
 
 def test_a_sample_whose_view_is_left_out_is_one_of_a_study_that_has_none(images: TrainingSet, arrays) -> None:
