@@ -7,8 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import pneumoseg
+from pneumoseg.config.model import LungParams
+from pneumoseg.networks.lungs import lung_finder
+from pneumoseg.networks.preparation import normalise, resize_image
+from pneumoseg.networks.storage import load_model, save_model
+from pneumoseg.predict.predictor import Predictor
+from pneumoseg.rule.crop import Box
 from pneumoseg.rule.decision import DecisionRule
 from pneumoseg.shared.tables import METADATA, read_table
 from pneumoseg.use.answers import Reading
@@ -76,6 +83,52 @@ def test_every_door_gives_a_detectors_findings(tmp_path: Path):
     doors.same(doors.python(bundle, files), told)
     doors.same(doors.python(bundle, files), doors.rows(bundle, files, tmp_path / "model"))
     doors.same(doors.python(bundle, files), doors.page(bundle, files))
+
+
+def write_cropped(folder: Path) -> Box:
+    """The network of 450e244 behind one that has learnt two lungs in IMAGE; gives the box around them."""
+    model, spec = load_model(NETWORK)
+    lungs, params = folder / "lungs", LungParams(source="elsewhere")
+    save_model(folder, model, spec.params.model_copy(update={"lungs": params}), spec.size_px)
+    truth = np.zeros(IMAGE.shape, np.uint8)
+    truth[32:140, 36:84] = truth[32:140, 100:156] = 255
+    learnt, _ = load_model(NETWORK)
+    pixels, wanted = (torch.from_numpy(resize_image(one, 64))[None] for one in (IMAGE, truth))
+    optimiser = torch.optim.Adam(learnt.parameters(), lr=0.005)
+    for _ in range(40):
+        logits = learnt(normalise(pixels, learnt)).mask.float()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, (wanted[:, None] > 127).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    save_model(lungs, learnt, spec.params, spec.size_px)
+    finder = lung_finder(params, folder)
+    assert finder is not None
+    (box,) = finder.boxes([IMAGE])
+    assert not box.whole
+    assert box.bottom - box.top < 0.9
+    return box
+
+
+def test_every_door_sees_the_same_lungs(tmp_path: Path):
+    box = write_cropped(tmp_path / "cropped")
+    bundle = write_bundle(tmp_path / "bundle", tmp_path / "cropped", rule=DecisionRule("single", 0.1).to_json())
+    files = [path for path in write_files(tmp_path / "files") if path.name in ("plain.dcm", "picture.png")]
+    told, _ = doors.shell(bundle, files, tmp_path / "out", "--workers", "0")
+    doors.same(doors.python(bundle, files), told)
+    doors.same(doors.python(bundle, files), doors.rows(bundle, files, tmp_path / "model"))
+    doors.same(doors.python(bundle, files), doors.page(bundle, files))
+    answer = pneumoseg.load(bundle, "cpu").read(files[0])
+    assert isinstance(answer, Reading)
+    assert answer.map is not None
+    (wanted,) = Predictor.load([tmp_path / "cropped"])([IMAGE])  # as stage predict has it
+    assert wanted.map is not None
+    assert np.array_equal(answer.map, np.rint(wanted.map * 255).astype(np.uint8))
+    outside = np.ones(IMAGE.shape, bool)
+    outside[box.window(*IMAGE.shape)] = False
+    assert outside.any()
+    assert not answer.map[outside].any()
+    assert answer.map.any()
 
 
 def test_maps_and_probabilities_are_those_of_stage_predict(reproduced: Project):

@@ -14,11 +14,12 @@ def content(root):
     return YAML(typ="safe").load(root / YAML_FILE)
 
 
-def test_the_default_is_the_reference_loss(root):
+def test_the_default_has_the_weights_of_the_reference_loss(root):
     loss = load_params(root / YAML_FILE).train.loss
     assert (loss.dice.weight, loss.bce.weight) == (1.0, 0.5)
     assert (loss.focal.weight, loss.lovasz.weight, loss.tversky.weight) == (0, 0, 0)
-    assert loss.dice.pooled  # as segmentation-models-pytorch's DiceLoss; how the reference project pooled is not known
+    # segmentation-models-pytorch's DiceLoss pools; how the reference project did is not known.
+    assert (loss.dice.pooled, loss.dice.images) == (False, "positives")
 
 
 @pytest.mark.parametrize(
