@@ -17,8 +17,10 @@ from pneumoseg.shared.errors import ParameterError
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.seeds import derive_seed
 from pneumoseg.train.dataset import TrainingSet
+from pneumoseg.train.resume import Checkpoint
 from pneumoseg.train.sampling import Sample
-from tests.train.disks import load, make_params
+from pneumoseg.train.training import train_fold
+from tests.train.disks import initial_weights, load, make_params, weights
 
 FLIPPED = {"recipes": {"flip": [{"transform": "horizontal_flip", "probability": 0.5}]}, "online": "flip"}
 
@@ -99,6 +101,21 @@ def test_about_the_share_is_left_out_anew_each_epoch_by_the_seed_alone(images: T
 def test_processes_that_load_change_nothing(images: TrainingSet, arrays) -> None:
     half = replace(images, drop_view_share=0.5)
     assert_same(shown(half, arrays, samples()), shown(replace(half, workers=2), arrays, samples()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "taught"), [(0.0, True), (0.999, False)])
+def test_a_training_heeds_it(images: TrainingSet, share: float, taught: bool, tmp_path: Path) -> None:
+    """Where every view is left out, nothing teaches the fused output, yet it is judged on studies that have both."""
+    model = {"architecture": "two_view", "decoder_channels": None}
+    params = make_params(phase={"epochs": 1}, model=model, drop_view_share=share, selection_metric="auc")
+    resume = Checkpoint(tmp_path / "resume", 0.0)
+    trained = train_fold(images.data, params, tmp_path / "arrays", resume, lambda *_: None)
+    (row,) = trained.history
+    assert np.isfinite(row["train_frontal_image_bce"])
+    assert np.isfinite(row.get("train_fused_image_bce", np.nan)) == taught
+    before = initial_weights(params)["fused_head.3.weight"]
+    assert torch.equal(before, weights(trained)["fused_head.3.weight"]) != taught
 
 
 @pytest.mark.parametrize("architecture", ["unet", "classifier", "mask_rcnn"])
