@@ -180,10 +180,11 @@ class Outcome:
     network: NDArray[np.int64]
 
 
-def outcome(run: Stored, epoch: int, rule: DecisionRule) -> Outcome:
-    """Decide the held-out images of a training."""
+def outcome(run: Stored, epoch: int, rule: DecisionRule | None) -> Outcome:
+    """Decide the held-out images of a training; None marks nothing."""
     counts = run.counts(epoch, held_out=True)
-    pixels, hits = counts.predicted(rule)
+    nothing = np.zeros(len(counts.truth_px), np.int64)
+    pixels, hits = counts.predicted(rule) if rule else (nothing, nothing)
     patient = run.arrays["patient"][~run.arrays["validation"]]
     scores = dice(hits, pixels, counts.truth_px)
     network = np.zeros(len(scores), np.int64)

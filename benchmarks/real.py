@@ -45,7 +45,6 @@ from pneumoseg.config.recipes import load_recipe
 from pneumoseg.extract.extraction import extract
 from pneumoseg.masks.mask_files import write_masks
 from pneumoseg.rule.cases import patient_codes
-from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE
 from pneumoseg.rule.level_counts import LEVELS, LevelCounts
 from pneumoseg.shared.layout import Layout
 from pneumoseg.shared.registry import FAMILIES
@@ -218,9 +217,7 @@ class _Configuration:
         self.epochs = [kept_epoch(run, params[0]) for run in runs]
         self.gives_map = FAMILIES[params[0].model.architecture].gives_map
         pairs = zip(runs, self.epochs, strict=True)
-        self.whole = pooled(
-            [outcome(run, at, steady_rule(run, at) if self.gives_map else PLAIN_PROBABILITY_RULE) for run, at in pairs]
-        )
+        self.whole = pooled([outcome(run, at, steady_rule(run, at) if self.gives_map else None) for run, at in pairs])
 
     def lines(self) -> list[str]:
         """Each figure that it has, with its interval."""

@@ -26,12 +26,12 @@ def lies_on_side(pixels: NDArray[Any]) -> bool:
 
 
 def _symmetry(image: NDArray[np.float32]) -> float:
-    """The highest correlation of an image with its mirror image from left to right, over shifts; 0 without any."""
-    mirrored, width = image[:, ::-1], image.shape[1]
-    found = [0.0]
+    """The highest correlation of an image with its mirror image, over shifts of its middle; 0 without any."""
+    width, found = image.shape[1], [0.0]
     for shift in range(0, _SHIFT + 1, _STEP):
-        for one, other in ((image, mirrored), (mirrored, image)):
-            part, match = one[:, shift:].ravel(), other[:, : width - shift].ravel()
-            if part.std() > 0 and match.std() > 0:
-                found.append(float(np.corrcoef(part, match)[0, 1]))
+        for part in (image[:, shift:], image[:, : width - shift]):
+            centred = part - part.mean(dtype=np.float64)
+            power = np.vdot(centred, centred)
+            if power > 0:
+                found.append(float(np.vdot(centred, centred[:, ::-1]) / power))
     return max(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ def make_picture(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) 
     Returns:
         (H, W) uint8 or uint16, resized, and keys of rules.FLAGS.
     """
-    counts = np.bincount(stored.view(f"u{stored.itemsize}").ravel(), minlength=2 ** (8 * stored.itemsize))
+    counts = _level_counts(stored.view(f"u{stored.itemsize}"))
     table = grey_table(stored, scale, params)
     flags: set[str] = set()
     if np.count_nonzero(counts) > 1 and _blank(table, counts):
@@ -40,6 +41,15 @@ def make_picture(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) 
                 flags.add("blotted_out")
                 break
     return apply_table(stored, table, params.size_px), flags | _remarks(table, counts)
+
+
+def _level_counts(stored: NDArray[Any]) -> NDArray[np.int64]:
+    """How many pixels have each value; np.bincount would widen every one to 64 bits first."""
+    levels = 2 ** (8 * stored.itemsize)
+    # OpenCV counts in float32, which is exact in parts of so many pixels.
+    parts = np.array_split(stored, -(-stored.size // 2**24))
+    counts = [cv2.calcHist([part], [0], None, [levels], [0, levels]).ravel() for part in parts]
+    return np.asarray(np.sum(counts, axis=0, dtype=np.float64), np.int64)
 
 
 def _milder(scale: GreyScale) -> list[GreyScale]:
