@@ -30,13 +30,13 @@ GROUP = {"norm": "group"}
 @pytest.fixture(scope="module")
 def learnt(disks: Layout, tmp_path_factory: pytest.TempPathFactory) -> TrainedFold:
     model = {"encoder": "mobilenet_v2", "decoder_channels": None}
-    return train(disks, tmp_path_factory.mktemp("learnt"), make_params(phase={"epochs": 6}, model=model))
+    return train(disks, tmp_path_factory.mktemp("learnt"), make_params(phase={"epochs": 8}, model=model))
 
 
 def test_it_learns_and_keeps_the_best_epoch(learnt: TrainedFold):
     scores = [row["val_auc_and_dice_pos"] for row in learnt.history]
     assert learnt.summary["best_epoch"] == scores.index(max(scores)) + 1
-    assert max(row["val_dice_pos"] for row in learnt.history) > 0.6
+    assert learnt.summary["val_dice_pos"] > 0.6
     assert learnt.history[-1]["train_loss"] < learnt.history[0]["train_loss"]
     assert learnt.summary["val_all_empty"] == pytest.approx(0.5)
 
@@ -147,8 +147,7 @@ def test_a_frozen_encoder_stays_as_it_was(disks: Layout, tmp_path: Path):
 
 
 def test_accumulated_batches_equal_one_large_batch(disks: Layout, tmp_path: Path):
-    """With group norm, whose statistics are of one image, two batches of 2 make the step of one batch of 4."""
-    # A mean over all images adds up; one over those with a lesion hangs on how many of them a batch has.
+    """Where norm and loss are of single images, two batches of 2 make the step of one batch of 4."""
     sgd = {"optimiser": {"name": "sgd", "momentum": 0.0}, "loss": {"dice": {"images": "all"}}}
     one = make_params(phase={"epochs": 1, "lr": 0.1}, model=GROUP, batch_size=4, accumulate_batches=1, **sgd)
     two = make_params(phase={"epochs": 1, "lr": 0.1}, model=GROUP, batch_size=2, accumulate_batches=2, **sgd)
@@ -156,7 +155,7 @@ def test_accumulated_batches_equal_one_large_batch(disks: Layout, tmp_path: Path
     first, second = (weights(train(disks, tmp_path / str(at), params))[name] for at, params in enumerate((one, two)))
     moved = (first - initial_weights(one)[name]).abs().max()
     assert moved > 1e-4
-    assert (first - second).abs().max() < 0.02 * moved
+    assert (first - second).abs().max() < 1e-3 * moved
 
 
 def test_early_stopping_ends_a_phase(disks: Layout, tmp_path: Path):
