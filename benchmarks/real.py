@@ -204,16 +204,18 @@ def main(arguments: Sequence[str]) -> str:
 
     with ThreadPoolExecutor(min(len(SEEDS), os.cpu_count() or 1)) as pool:
         list(pool.map(run, product(configurations, SEEDS)))
-    return "\n".join(_told([_Configuration(root, table, weights, changes) for changes in configurations]))
+    names = [" ".join(part) for part in (first, *others)]
+    named = zip(names, configurations, strict=True)
+    return "\n".join(_told([_Configuration(root, table, weights, changes, name) for name, changes in named]))
 
 
 class _Configuration:
     """What the networks of one configuration say of the held-out patients."""
 
-    def __init__(self, root: Path, table: Path, weights: Path, changes: list[str]) -> None:
+    def __init__(self, root: Path, table: Path, weights: Path, changes: list[str], name: str) -> None:
         params = [params_of(root, table, weights, seed, changes) for seed in SEEDS]
         runs = [Stored(stored(one)) for one in params]
-        self.name = " ".join(changes)
+        self.name = name
         self.epochs = [kept_epoch(run, params[0]) for run in runs]
         self.gives_map = FAMILIES[params[0].model.architecture].gives_map
         pairs = zip(runs, self.epochs, strict=True)
