@@ -131,7 +131,7 @@ def test_every_door_sees_the_same_lungs(tmp_path: Path):
     assert answer.map.any()
 
 
-def test_maps_and_probabilities_are_those_of_stage_predict(reproduced: Project):
+def test_maps_are_those_of_stage_predict(reproduced: Project):
     reader = pneumoseg.load(reproduced.root / "data/bundle", "cpu")
     predictions = reproduced.root / "data/predictions"
     columns = {name: METADATA[name] for name in ("image_id", "source")}
@@ -141,4 +141,9 @@ def test_maps_and_probabilities_are_those_of_stage_predict(reproduced: Project):
     for path in maps:
         answer = reader.read(reproduced.root / "data/phantom" / sources[path.stem])
         assert isinstance(answer, Reading)
-        assert np.array_equal(answer.map, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)), path.name
+        assert answer.map is not None
+        # Stage predict answers eight images at a time: convolutions then add up in another order, which now and then
+        # tips a value that lies half-way between two grey levels.
+        apart = np.abs(answer.map.astype(int) - cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        assert apart.max() <= 1, path.name
+        assert np.count_nonzero(apart) < apart.size / 1000, path.name
