@@ -23,7 +23,7 @@ LINES = (
     (GREY, "-"),
 )
 REFERENCE = (GREY, (0, (2, 2)))
-_ROW, _LABELS, _VALUES = 0.25, 0.335, 0.34  # inches a row; shares of the width beside the axes
+_ROW, _LABELS, _VALUES = 0.25, 0.32, 0.375  # inches a row; shares of the width beside the axes
 _LETTER: Final = 10.4  # points
 
 
