@@ -70,7 +70,7 @@ def test_interval_rows_by_hand():
     assert dot == pytest.approx(((low[0] + high[0]) / 2, low[1]), abs=1e-3)
     assert low[1] == high[1]
     # A quarter of the axes' width, 5.4 inches less the room for labels and values, is from 0.25 to 0.5.
-    assert dot[0] - low[0] == pytest.approx(72 * plotting.WIDTH * (1 - 0.335 - 0.34) / 4, abs=1e-3)
+    assert dot[0] - low[0] == pytest.approx(72 * plotting.WIDTH * (1 - 0.32 - 0.375) / 4, abs=1e-3)
     assert "no value" in drawn
 
 
