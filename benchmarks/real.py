@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -190,9 +190,13 @@ def main(arguments: Sequence[str]) -> str:
     if len(arguments) < 3 or not all("=" in word or word == "--" for word in words):
         return str(__doc__)
     root, table, weights = map(Path, arguments[:3])
-    first, *others = [list(part) for is_end, part in groupby(words, "--".__eq__) if not is_end] or [[]]
-    if words and words[0] == "--":
-        first, others = [], [first, *others]
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == "--":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    first, *others = parts
     configurations = [first, *([*first, *other] for other in others)]
     params = params_of(root, table, weights, SEEDS[0], first)
     prepared(stored(params).parent.parent, params)
@@ -204,8 +208,7 @@ def main(arguments: Sequence[str]) -> str:
 
     with ThreadPoolExecutor(min(len(SEEDS), os.cpu_count() or 1)) as pool:
         list(pool.map(run, product(configurations, SEEDS)))
-    names = [" ".join(part) for part in (first, *others)]
-    named = zip(names, configurations, strict=True)
+    named = zip(map(" ".join, parts), configurations, strict=True)
     return "\n".join(_told([_Configuration(root, table, weights, changes, name) for name, changes in named]))
 
 
@@ -241,15 +244,12 @@ def _told(configurations: Sequence[_Configuration]) -> list[str]:
     ]
     for one in configurations:
         lines += ["", f"{one.name or 'real_cpu'}: kept epochs {[epoch + 1 for epoch in one.epochs]}", *one.lines()]
-    gains = {"AUC": [auc_difference(one.whole, whole) for one in others]}
-    with_maps = [one for one in others if one.gives_map]
-    if first.gives_map:
-        gains["D_all"] = [difference(one.whole, whole) for one in with_maps]
-    for figure, found in gains.items():
-        names = [one.name for one in (others if figure == "AUC" else with_maps)]
+    with_maps = [one for one in others if first.gives_map and one.gives_map]
+    for figure, measure, compared in (("AUC", auc_difference, others), ("D_all", difference, with_maps)):
+        found = [measure(one.whole, whole) for one in compared]
         lines += ["", f"{figure} minus that of the first; p after Holm"] if found else []
-        for name, gain, p in zip(names, found, holm([gain[3] for gain in found]), strict=True):
-            lines.append(f"{gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f}), p {p:.3f}: {name}")
+        for one, gain, p in zip(compared, found, holm([gain[3] for gain in found]), strict=True):
+            lines.append(f"{gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f}), p {p:.3f}: {one.name}")
     return lines
 
 
