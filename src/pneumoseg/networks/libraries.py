@@ -1,7 +1,7 @@
 """timm and segmentation-models-pytorch; whoever needs one of them, or torchvision, takes it through here.
 
 Their imports bring in the compiler of torch, for a function of torchvision and for a decorator of some models of timm:
-half of the time until a network is there (1.7 of 3.5 s of a core). Here both ask for it when they are called.
+two fifths of the time until a network is there (1.7 of 4.4 s of a core). Here both ask for it when they are called.
 """
 
 from __future__ import annotations
