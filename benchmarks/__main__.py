@@ -6,7 +6,10 @@ import sys
 
 import torch
 
-NAMES = ("extraction", "augmentation", "loading", "training", "validation", "evaluation", "using", "memory", "gpu")
+NAMES = (
+    *("extraction", "augmentation", "loading", "training", "validation", "predicting", "evaluation", "using"),
+    *("memory", "gpu"),
+)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pneumoseg.augment import Augmenter
 from pneumoseg.config import load_params
@@ -94,11 +95,17 @@ def _seconds(work: Callable[[object], object], items: list) -> float:
 
 
 def _write(root: Path) -> list[str]:
-    chooser = np.random.default_rng(0)
     ids = [f"image{number:02d}" for number in range(IMAGES)]
-    for image_id in ids:
-        smooth = cv2.resize(chooser.normal(120, 50, (32, 32)), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
-        noise = chooser.normal(0, 4, (SIDE_PX, SIDE_PX))
-        write_png(root / "data/images" / f"{image_id}.png", (smooth + noise).clip(0, 255).astype(np.uint8))
-        write_png(root / "data/masks" / f"{image_id}.png", np.where(smooth > 170, 255, 0).astype(np.uint8))
+    for number, image_id in enumerate(ids):
+        image, mask = smooth_image(number)
+        write_png(root / "data/images" / f"{image_id}.png", image)
+        write_png(root / "data/masks" / f"{image_id}.png", mask)
     return ids
+
+
+def smooth_image(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Large structures and fine grain, SIDE_PX x SIDE_PX, and the brightest of them as a mask."""
+    chooser = np.random.default_rng(seed)
+    smooth = cv2.resize(chooser.normal(120, 50, (32, 32)), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    grainy = smooth + chooser.normal(0, 4, (SIDE_PX, SIDE_PX))
+    return grainy.clip(0, 255).astype(np.uint8), np.where(smooth > 170, 255, 0).astype(np.uint8)

@@ -94,14 +94,14 @@ def _row(encoder: str, variant: Variant, batch: int, figures: tuple[float, float
     return f"{encoder:<22}{variant.label:<36}{batch:6d}{rate:10.1f}{rate / first:7.2f}{peak}{waited:11.1%}"
 
 
-def _measure(encoder: str, variant: Variant, batch: int, on_gpu: bool) -> tuple[float, float, float]:
+def _measure(encoder: str, variant: Variant, batch: int, on_gpu: bool, workers: int = 8) -> tuple[float, float, float]:
     """Images a second, peak GiB of GPU memory (0 on a CPU), share of time spent waiting for data."""
-    steps, warm, size_px = (60, 20, 512) if on_gpu else (8, 2, 256)
+    steps, warm, size_px = (60, 20, 512) if on_gpu else (14, 2, 256)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         ids = _write(root)
         make = _ours if variant.fast else _plain
-        source = make(root, ids, size_px, steps + warm, batch, workers=8 if on_gpu else 0)
+        source = make(root, ids, size_px, steps + warm, batch, workers=workers if on_gpu else 0)
         return _train(encoder, "cuda" if on_gpu else "cpu", source, warm, variant)
 
 

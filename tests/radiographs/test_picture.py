@@ -4,6 +4,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from pneumoseg.radiographs.picture import make_picture
+from pneumoseg.radiographs.pixels import GreyScale
 from pneumoseg.radiographs.reading import read_radiograph
 from pneumoseg.radiographs.rules import DOUBTFUL, FLAGS
 from tests.radiographs.dicom_files import dataset, extract_params, ramp, save
@@ -87,3 +89,21 @@ def test_a_lut_is_scaled_by_the_bits_that_it_uses(tmp_path, bits, largest, maxim
 
 def test_every_doubtful_flag_is_a_flag():
     assert set(DOUBTFUL) <= set(FLAGS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shown", [0, 3, 40, 400])
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.0101, 0.02, 0.5])
+@pytest.mark.parametrize("rows", [slice(0, None), slice(1, None, 8), slice(0, None, 8)])
+def test_a_look_at_some_rows_changes_no_remark(dtype, shown, share, rows):
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((200, 100), dtype)
+    grey = np.zeros(pixels.shape, bool)
+    grey[rows] = rng.random(grey[rows].shape) < share * grey.size / grey[rows].size
+    pixels[grey] = 1 + rng.integers(0, shown + 1, int(grey.sum())) * (1 if dtype == np.uint8 else 100) % 250
+    scale = GreyScale(8 * pixels.itemsize, False, False, 1.0, 0.0)
+    picture, remarks = make_picture(pixels, scale, extract_params(window="full", bit_depth=8 * pixels.itemsize))
+    assert np.array_equal(picture, pixels)
+    ends = max(np.mean(pixels == end) for end in (0, np.iinfo(dtype).max))
+    wanted = "uniform" if len(np.unique(pixels)) == 1 else "nearly_blank" if ends > 0.99 else ""
+    assert remarks == ({wanted} if wanted else set())

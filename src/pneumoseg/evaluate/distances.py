@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pneumoseg.evaluate.instances import extent
 from pneumoseg.rule.decision import Mask
 
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
@@ -31,9 +32,10 @@ def surface_points(mask: Mask) -> NDArray[np.int64]:
     Returns:
         (N, 2) row and column.
     """
-    pixels = mask.astype(np.uint8)
+    part = extent(mask)
+    pixels = mask[part].astype(np.uint8)
     inner = cv2.erode(pixels, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.argwhere(pixels > inner).astype(np.int64)
+    return np.asarray(np.argwhere(pixels > inner) + [one.start for one in part], np.int64)
 
 
 def surface_distances(first: Mask, second: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> SurfaceDistances | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -40,20 +41,37 @@ class ImageInstances:
     box_hits: NDArray[np.bool_]
 
 
-def components(mask: Mask) -> tuple[int, NDArray[np.int32]]:
-    """Count and label the 8-connected components: their number and (H, W) labels, 0 for background."""
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return count - 1, labels.astype(np.int32)
+@dataclass(frozen=True)
+class Components:
+    """The 8-connected components of a mask.
 
-
-def component_boxes(mask: Mask) -> Floats:
-    """The boxes of the components of a mask, in the order of their labels.
-
-    Returns:
-        (T, 4), x1, y1, x2, y2; the ends lie behind the last pixel.
+    Attributes:
+        labels: (H, W), 1 to T; 0 for background.
+        areas: (T,) pixels.
+        boxes: (T, 4) x1, y1, x2, y2; the ends lie behind the last pixel.
     """
-    table = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2][1:].astype(np.float64)
-    return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
+
+    labels: NDArray[np.int32]
+    areas: NDArray[np.int64]
+    boxes: Floats
+
+    @classmethod
+    def of(cls, mask: Mask) -> Self:
+        """Count, label and measure them."""
+        _, labels, table, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        corners, areas = table[1:, :2].astype(np.float64), table[1:, cv2.CC_STAT_AREA].astype(np.int64)
+        return cls(np.asarray(labels, np.int32), areas, np.hstack([corners, corners + table[1:, 2:4]]))
+
+
+def extent(*masks: Mask) -> tuple[slice, slice]:
+    """Rows and columns that hold everything that is marked in any of the masks, (H, W) bool; at least one pixel."""
+    x, y, width, height = cv2.boundingRect(np.logical_or.reduce(masks).view(np.uint8))
+    return slice(y, y + max(height, 1)), slice(x, x + max(width, 1))
+
+
+def count_components(mask: Mask) -> int:
+    """How many 8-connected components a mask has, (H, W) bool."""
+    return int(cv2.connectedComponents(mask[extent(mask)].astype(np.uint8), connectivity=8)[0]) - 1
 
 
 def match_instances(predicted: Mask, truth: Mask, probability_map: Map) -> ImageInstances:
@@ -64,15 +82,15 @@ def match_instances(predicted: Mask, truth: Mask, probability_map: Map) -> Image
         truth: (H, W) bool.
         probability_map: (H, W) uint8, round(255 p).
     """
-    p_count, p_labels = components(predicted)
-    t_count, t_labels = components(truth)
-    inside = p_labels[predicted]
-    p_area = np.bincount(inside, minlength=p_count + 1)[1:]
-    mean = np.bincount(inside, weights=probability_map[predicted], minlength=p_count + 1)[1:] / p_area / 255.0
-    pairs = inside.astype(np.int64) * (t_count + 1) + t_labels[predicted]
+    part = extent(predicted, truth)
+    predicted, truth, probability_map = predicted[part], truth[part], probability_map[part]
+    ours, true = Components.of(predicted), Components.of(truth)
+    p_count, t_count = len(ours.areas), len(true.areas)
+    inside = ours.labels[predicted]
+    mean = np.bincount(inside, weights=probability_map[predicted], minlength=p_count + 1)[1:] / ours.areas / 255.0
+    pairs = inside.astype(np.int64) * (t_count + 1) + true.labels[predicted]
     shared = np.bincount(pairs, minlength=(p_count + 1) * (t_count + 1)).reshape(p_count + 1, t_count + 1)[1:, 1:]
-    iou = _iou(shared, p_area, _areas(t_labels, t_count))
-    return _matched(mean, iou, _box_iou(component_boxes(predicted), component_boxes(truth)))
+    return _matched(mean, _iou(shared, ours.areas, true.areas), _box_iou(ours.boxes, true.boxes))
 
 
 def match_findings(findings: Sequence[Finding], truth: Mask) -> ImageInstances:
@@ -82,13 +100,14 @@ def match_findings(findings: Sequence[Finding], truth: Mask) -> ImageInstances:
         findings: in any order.
         truth: (H, W) bool.
     """
-    count, labels = components(truth)
+    true = Components.of(truth)
+    count = len(true.areas)
     scores = np.array([one.score for one in findings])
-    shared = np.array([np.bincount(labels[one.mask], minlength=count + 1)[1:] for one in findings])
+    shared = np.array([np.bincount(true.labels[one.mask], minlength=count + 1)[1:] for one in findings])
     shared = shared.reshape(len(findings), count)
     areas = np.array([np.count_nonzero(one.mask) for one in findings], np.int64)
     boxes = np.array([one.box for one in findings]).reshape(-1, 4)
-    return _matched(scores, _iou(shared, areas, _areas(labels, count)), _box_iou(boxes, component_boxes(truth)))
+    return _matched(scores, _iou(shared, areas, true.areas), _box_iou(boxes, true.boxes))
 
 
 def _matched(scores: Floats, iou: Floats, box_iou: Floats) -> ImageInstances:
@@ -98,10 +117,6 @@ def _matched(scores: Floats, iou: Floats, box_iou: Floats) -> ImageInstances:
         np.stack([_greedy(one[order], threshold) for threshold in IOU_THRESHOLDS], axis=1) for one in (iou, box_iou)
     )
     return ImageInstances(iou.shape[1], scores[order], hits, box_hits)
-
-
-def _areas(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    return np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
 def _iou(

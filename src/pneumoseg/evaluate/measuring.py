@@ -13,7 +13,7 @@ import pandas as pd
 
 from pneumoseg.config.evaluate import EvaluateParams
 from pneumoseg.evaluate.distances import surface_distances
-from pneumoseg.evaluate.instances import ImageInstances, components, match_findings, match_instances
+from pneumoseg.evaluate.instances import ImageInstances, count_components, match_findings, match_instances
 from pneumoseg.rule.cases import Case
 from pneumoseg.rule.decision import PLAIN_PROBABILITY_RULE, PLAIN_RULE, REFERENCE_PIXELS, DecisionRule, Map, Mask
 from pneumoseg.rule.dice import dice
@@ -155,8 +155,8 @@ def measure(case: Case, rule: DecisionRule, known: Mapping[str, Attributes], par
         **_overlap(predicted, truth, ""),
         **_overlap(plain, truth, "plain_"),
         **_distances(predicted, truth, about.spacing_mm),
-        "truth_components": _UNKNOWN if truth is None else components(truth)[0],
-        "predicted_components": _UNKNOWN if predicted is None else components(predicted)[0],
+        "truth_components": _UNKNOWN if truth is None else count_components(truth),
+        "predicted_components": _UNKNOWN if predicted is None else count_components(predicted),
         "lesion_size": size_group(truth_px, about.rows * about.columns, params.size_limits_px_at_1024),
         "sex": about.sex or "unknown",
         "age_band": age_band(about.age_years, params.age_limits_years),

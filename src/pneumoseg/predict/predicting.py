@@ -144,7 +144,7 @@ def _predict(
     size = predictor.block_batches
     blocks = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     names = [[image_id for batch in block for image_id in batch] for block in blocks]
-    # Threads: OpenCV leaves the interpreter lock while it codes. While a block is computed the next one is read and the
+    # Threads: coding and decoding leave the interpreter lock. While a block is computed the next one is read and the
     # one before is written; so three are in memory, of what is written a byte a pixel.
     with ThreadPoolExecutor(max(2, available_cores())) as pool:
         coming = [pool.submit(radiographs.read, [name]) for name in names[0]] if names else []

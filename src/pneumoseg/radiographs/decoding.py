@@ -83,15 +83,14 @@ def _decode_compressed(dataset: Dataset, header: Header, shape: tuple[int, int])
     lossy = syntax not in _LOSSLESS
     contradicts = syntax in JPEG_2000 and head.signed != signed
     if head.signed:
-        below = bool(values.min() < 0)
-        stored = fit(values, bits, signed or below, lossy)
+        stored = fit(values, bits, signed or bool(values.min() < 0), lossy)
     else:
         # JPEG has no sign of its own; where it has fewer bits than the header says, they are no two's complement.
         if signed and (syntax in JPEG_2000 | JPEG_LS or head.bits >= bits):
             values = extend_sign(values, head.bits)
         stored = fit(values, bits, signed, lossy)
-        below = bool(stored.values.min() < 0)
-    return replace(stored, corrected=stored.corrected or (contradicts and (head.signed or below)))
+    seen = contradicts and bool(head.signed or stored.values.min() < 0)
+    return replace(stored, corrected=stored.corrected or seen)
 
 
 def _frame(dataset: Dataset, header: Header, shape: tuple[int, int]) -> tuple[bytes, FrameHead]:

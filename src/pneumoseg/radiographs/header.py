@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, uid
+from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 
 from pneumoseg.radiographs.identity import ALLOWED_ATTRIBUTES
@@ -16,6 +17,7 @@ from pneumoseg.radiographs.pixels import LookupTable
 from pneumoseg.radiographs.rules import Refusal
 
 _TABLES = ("ModalityLUTSequence", "VOILUTSequence")
+_PLAIN = {tag_for_keyword(keyword): keyword for keyword in ALLOWED_ATTRIBUTES if keyword not in _TABLES}
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ class Header:
 
 def read_header(dataset: Dataset) -> Header:
     """Read every allowed attribute once; a damaged one is as one that is missing."""
-    plain = [keyword for keyword in ALLOWED_ATTRIBUTES if keyword not in _TABLES]
-    given = frozenset(keyword for keyword in plain if _is_given(dataset, keyword))
-    values = {keyword: _values(dataset, keyword) for keyword in plain}
+    there = [_PLAIN[tag] for tag in dataset.keys() & _PLAIN.keys()]  # asking for each that is not costs as much again
+    given = frozenset(keyword for keyword in there if _is_given(dataset, keyword))
+    values = dict.fromkeys(_PLAIN.values(), ()) | {keyword: _values(dataset, keyword) for keyword in there}
     tables = {keyword: _table(dataset, keyword) for keyword in _TABLES}
     implicit, little = dataset.original_encoding
     stated = _value(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else None

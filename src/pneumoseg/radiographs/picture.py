@@ -17,6 +17,7 @@ from pneumoseg.radiographs.pixels import GreyScale, apply_table, grey_table
 
 _BLANK_SHARE = 0.99  # of pixels at one end
 _FEW_LEVELS, _MANY_LEVELS = 32, 1000
+_EVERY = 8  # rows, of which one is looked at first
 
 
 def make_picture(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) -> tuple[NDArray[Any], set[str]]:
@@ -30,8 +31,11 @@ def make_picture(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) 
     Returns:
         (H, W) uint8 or uint16, resized, and keys of rules.FLAGS.
     """
-    counts = _level_counts(stored.view(f"u{stored.itemsize}"))
+    codes = stored.view(f"u{stored.itemsize}")
     table = grey_table(stored, scale, params)
+    if _unremarkable(table, _level_counts(codes[::_EVERY]), codes.size):
+        return apply_table(stored, table, params.size_px), set()
+    counts = _level_counts(codes)
     flags: set[str] = set()
     if np.count_nonzero(counts) > 1 and _blank(table, counts):
         for milder in _milder(scale):
@@ -41,6 +45,20 @@ def make_picture(stored: NDArray[Any], scale: GreyScale, params: ExtractParams) 
                 flags.add("blotted_out")
                 break
     return apply_table(stored, table, params.size_px), flags | _remarks(table, counts)
+
+
+def _unremarkable(table: NDArray[Any], counts: NDArray[np.int64], pixels: int) -> bool:
+    """Whether some of the pixels already rule out every remark on the picture: it has levels enough, and grey enough.
+
+    Args:
+        table: the grey level of every value.
+        counts: of the pixels looked at, how many have each value.
+        pixels: how many there are in all.
+    """
+    if _levels(table, counts) < _FEW_LEVELS:
+        return False
+    off_ends = (counts[table != end].sum() for end in (0, np.iinfo(table.dtype).max))
+    return bool(min(off_ends) >= (1 - _BLANK_SHARE) * pixels)
 
 
 def _level_counts(stored: NDArray[Any]) -> NDArray[np.int64]:
@@ -68,8 +86,13 @@ def _blank(table: NDArray[Any], counts: NDArray[Any]) -> bool:
     return bool(max(ends) > _BLANK_SHARE * counts.sum())
 
 
+def _levels(table: NDArray[Any], counts: NDArray[np.int64]) -> int:
+    """How many grey levels the picture has."""
+    return int(np.count_nonzero(np.bincount(table[counts > 0])))
+
+
 def _remarks(table: NDArray[Any], counts: NDArray[Any]) -> set[str]:
-    levels = len(np.unique(table[counts > 0]))
+    levels = _levels(table, counts)
     if levels == 1:
         return {"uniform"}
     remarks = {"nearly_blank"} if _blank(table, counts) else set()

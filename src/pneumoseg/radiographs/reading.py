@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pneumoseg.config.extract import ExtractParams
@@ -162,4 +163,4 @@ def _described(known: Known, row: Row, params: ExtractParams, key: bytes, flags:
 def pixel_digest(pixels: NDArray[Any]) -> str:
     """32 hexadecimal digits of SHA-256 over type, shape and values of an image."""
     head = f"{pixels.dtype.name} {pixels.shape[0]} {pixels.shape[1]}"
-    return digest_bytes(head.encode(), pixels.tobytes())
+    return digest_bytes(head.encode(), np.ascontiguousarray(pixels).data.cast("B"))

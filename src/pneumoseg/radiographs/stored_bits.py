@@ -42,7 +42,8 @@ def fit(values: NDArray[Any], bits_stored: int, signed: bool, lossy: bool = Fals
     high = low + 2**bits_stored - 1
     bytes_needed = max(values.itemsize if values.itemsize <= 2 else 1, 1 if bits_stored <= 8 else 2)
     dtype = np.dtype(f"{'i' if signed else 'u'}{bytes_needed}")
-    if low <= values.min() and values.max() <= high:
+    held = np.iinfo(values.dtype)
+    if (low <= held.min and held.max <= high) or (low <= values.min() and values.max() <= high):
         return StoredValues(np.ascontiguousarray(values, dtype), signed, corrected=False)
     wide = values.astype(np.int32)
     if lossy and low <= np.median(wide) <= high:

@@ -33,6 +33,7 @@ DISTRIBUTIONS = (
     "timm",
     "numpy",
     "opencv-python-headless",
+    "zlib-ng",
     "pandas",
     "pydantic",
     "ruamel.yaml",

@@ -66,7 +66,7 @@ def make_bundle(layout: Layout, params: Params) -> None:
             "rule": read_rule(layout.thresholds).to_json(),
             **params.bundle.model_dump(mode="json"),
             "tested": _tested(TestResult.read(layout.test)),
-            "data": data_fingerprint(layout.root),
+            "data": data_fingerprint(layout.root, params.data.more),
             "code": stage_code(layout.root, "bundle"),
         },
     )
