@@ -172,7 +172,8 @@ _Written = tuple[dict[str, _Said], dict[Path, "Future[None]"]]
 
 def _write(pool: ThreadPoolExecutor, folder: Path, said: Mapping[str, Answer]) -> _Written:
     """Begin to write the maps of a batch, or where networks without maps looked, and its findings."""
-    levels = {folder / f"{name}.png": grey_levels(one.map) for name, one in said.items() if one.map is not None}
+    maps = {folder / f"{name}.png": one.map for name, one in said.items() if one.map is not None}
+    levels = dict(zip(maps, pool.map(grey_levels, maps.values()), strict=True))
     looked = {name: one.looked for name, one in said.items() if one.looked is not None}
     if looked:
         folder.with_name(ACTIVATION).mkdir(exist_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -18,6 +20,7 @@ from pneumoseg.rule.findings import Finding, united
 from pneumoseg.rule.maps import restore_map
 from pneumoseg.shared.devices import Device, Precision
 from pneumoseg.shared.errors import DataError
+from pneumoseg.shared.parallel import available_cores
 from pneumoseg.shared.resizing import resize
 
 Map = NDArray[np.float32]
@@ -143,7 +146,7 @@ class Predictor:
         """
         fronts = [front_of(image) for image in images]
         shapes = [(front.shape[0], front.shape[1]) for front in fronts] if sizes is None else list(sizes)
-        maps = [np.zeros(shape, np.float32) for shape in shapes] if self.gives_map else []
+        maps: list[Map] = []
         beside: list[list[_Beside]] = [[] for _ in images]
         scores = [0.0] * len(images)
         findings: list[_Weighted] = [[] for _ in images]
@@ -160,9 +163,9 @@ class Predictor:
                     total + group.weight / image_weight * score for total, score in zip(scores, said, strict=True)
                 ]
             if group.use != "image":
-                for total, part in zip(maps, parts, strict=True):
-                    part *= np.float32(group.weight / map_weight)
-                    total += part
+                if group.weight != map_weight:
+                    parts = [np.float32(group.weight / map_weight) * part for part in parts]
+                maps = [total + part for total, part in zip(maps, parts, strict=True)] if maps else parts
                 for image, own in zip(findings, found, strict=True):
                     image += [(group.weight / map_weight * share, one) for share, one in own]
         if not image_weight:
@@ -275,8 +278,8 @@ class _Sums:
         self._count = np.float32(len(group.networks))
         self._threshold = np.float32(combination.vote_threshold)
         self._said = np.zeros(len(shapes), np.float32) if group.gives_image else None
-        self._means = [np.zeros(shape, np.float32) for shape in shapes] if averaging else []
-        self._votes = [np.zeros(shape, np.float32) for shape in shapes] if voting else []
+        self._means: list[Map | None] = [None for _ in shapes] if averaging else []
+        self._votes: list[Map | None] = [None for _ in shapes] if voting else []
 
     def add(self, indices: range, views: Sequence[View]) -> None:
         """Add what one network says of images."""
@@ -287,22 +290,41 @@ class _Sums:
             self.beside[index].append(_Beside.of(views, number))
         if not self._means and not self._votes:
             return
-        for number, index in enumerate(indices):
-            maps = [view.maps[number] for view in views if view.maps is not None]
-            boxes = views[0].boxes
-            probability = _mean_of_scales(maps, self._shapes[index], None if boxes is None else boxes[number])
-            if self._means:
-                self._means[index] += probability
-            if self._votes:
-                self._votes[index] += probability > self._threshold
+        if len(indices) == 1:
+            self._add_map(views, 0, indices[0])
+            return
+        # Enlarging takes longer than the network on a GPU; OpenCV and numpy let go of the interpreter's lock.
+        with ThreadPoolExecutor(min(len(indices), available_cores())) as pool:
+            list(pool.map(partial(self._add_map, views), range(len(indices)), indices))
+
+    def _add_map(self, views: Sequence[View], number: int, index: int) -> None:
+        """Enlarge the map of an image, ``number`` of the batch and ``index`` of the block, and add it up."""
+        maps = [view.maps[number] for view in views if view.maps is not None]
+        boxes = views[0].boxes
+        probability = _mean_of_scales(maps, self._shapes[index], None if boxes is None else boxes[number])
+        if self._means:
+            self._means[index] = _sum(self._means[index], probability)
+        if self._votes:
+            vote = (probability > self._threshold).astype(np.float32)
+            self._votes[index] = _sum(self._votes[index], vote)
 
     def finish(self) -> tuple[list[Map], list[float]]:
         """Mean or share of votes, and probability of pneumothorax, for each image; the sums are used up."""
-        for total in (*self._means, *self._votes):
-            total /= self._count
+        means, votes = ([total for total in sums if total is not None] for sums in (self._means, self._votes))
+        if self._count != 1:
+            for total in (*means, *votes):
+                total /= self._count
         said = self._said
-        scores = [float(total.max()) for total in self._means] if said is None else (said / self._count).tolist()
-        return self._votes or self._means, scores
+        scores = [float(total.max()) for total in means] if said is None else (said / self._count).tolist()
+        return votes or means, scores
+
+
+def _sum(total: Map | None, part: Map) -> Map:
+    """In place, but for the first."""
+    if total is None:
+        return part
+    total += part
+    return total
 
 
 def _mean_of_scales(maps: Sequence[Map], shape: Shape, box: Box | None) -> Map:
