@@ -144,6 +144,11 @@ def test_an_older_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert record.getMessage().endswith("pneumoseg params upgrade mends it")
 
 
+def test_a_commit_of_digits_alone_has_to_be_quoted():
+    with pytest.raises(ParameterError, match=r"predict\.members\.0\.source = 8823854: .*put it in quotes"):
+        parse_params({"predict": {"members": [{"source": 8823854}]}})
+
+
 def test_a_mistake_in_an_item_is_told_once_and_a_date_is_told_as_one():
     with pytest.raises(ParameterError) as caught:
         parse_params({"train": {"phases": [{"size_px": 64, "epochs": 0}]}})

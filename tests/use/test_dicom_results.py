@@ -76,6 +76,17 @@ def test_a_negative_answer_writes_no_segmentation_and_says_why(reader: Reader, t
     assert missing == {"seg": "the answer is negative: no segmentation is written"}
 
 
+@pytest.mark.parametrize("shape", [(301, 301), (300, 301), (301, 300), (300, 300)])
+def test_an_overlay_of_any_size_becomes_a_capture(reader: Reader, shape: tuple[int, int]):
+    image = cv2.resize(IMAGE, shape[::-1])
+    source = encoded(dataset(image, "1.2.9", StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.4"))
+    answer = marked(reader, source, (1, 1))
+    overlay = answer.overlay(max(shape))
+    pixels = made("sc", answer, source).pixel_array
+    assert np.array_equal(pixels[: len(overlay)], overlay)
+    assert len(pixels) - len(overlay) == len(overlay) % 2
+
+
 def test_what_a_result_cannot_refer_to_is_told(reader: Reader):
     bare = encoded(dataset(IMAGE, "1.2.9"))
     png = cv2.imencode(".png", IMAGE)[1].tobytes()

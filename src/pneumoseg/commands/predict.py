@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,4 +89,5 @@ def _self_test(bundle: Any, device: str) -> int:
     different = Reader(bundle, device).self_test()
     if different:
         raise DataError(f"{bundle.folder}: the self-test gives another answer here: {'; '.join(different)}")
+    sys.stdout.write(f"{bundle.folder}: the self-test gives the answer that it gave where the model was made\n")
     return 0

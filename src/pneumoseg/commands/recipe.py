@@ -106,7 +106,7 @@ def _filled(label: str, text: str) -> list[str]:
 def _applied(name: str, *, check: bool) -> str:
     from pneumoseg.config.edit import edit_file
 
-    told = edit_file(_PARAMS, _checked(name)[0].params, write=not check)
+    told = edit_file(_PARAMS, _checked(name)[0], write=not check)
     end = f"{len(told)} values differ; nothing was written" if check else f"{len(told)} values changed in {_PARAMS}"
     return "\n".join([*map(str, told), end, ""])
 
@@ -114,17 +114,17 @@ def _applied(name: str, *, check: bool) -> str:
 def _overrides(name: str) -> str:
     from pneumoseg.config.recipes import override_arguments
 
-    recipe, content = _checked(name)
-    return "\n".join(override_arguments(recipe.params, content)) + "\n"
+    return "\n".join(override_arguments(*_checked(name))) + "\n"
 
 
-def _checked(name: str) -> tuple[Recipe, dict[str, Any]]:
-    """A recipe and the content of params.yaml, each valid, and the two together."""
+def _checked(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recipe's values, items such as phases whole, and the content of params.yaml: each valid, and both together."""
     from pneumoseg.config import load_params, parse_params, read_yaml
+    from pneumoseg.config.flat import complete_items
     from pneumoseg.config.recipes import load_recipe, merge
 
     recipe = load_recipe(name)
     load_params(_PARAMS)
     content: dict[str, Any] = read_yaml(_PARAMS)
-    parse_params(merge(content, recipe.params), f"{_PARAMS} with recipe {name}")
-    return recipe, content
+    params = parse_params(merge(content, recipe.params), f"{_PARAMS} with recipe {name}")
+    return complete_items(recipe.params, params.written()), content

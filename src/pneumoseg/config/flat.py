@@ -80,6 +80,18 @@ def complete(content: Any, whole: Any) -> Any:
     return list(filled.values()) if isinstance(content, list) else filled
 
 
+def complete_items(content: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with the keys that items of its lists lack; ``whole`` holds all of its keys."""
+    return {
+        key: complete_items(value, whole[key])
+        if isinstance(value, Mapping) and isinstance(whole[key], Mapping)
+        else complete(value, whole[key])
+        if isinstance(value, list)
+        else value
+        for key, value in content.items()
+    }
+
+
 def both(one: Any, other: Any) -> tuple[Mapping[Any, Any], Mapping[Any, Any]] | None:
     """Two values that can be gone through together: mappings, or as long lists of mappings by number; else None."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):

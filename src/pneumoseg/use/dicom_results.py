@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID, RLELossless
 
@@ -103,7 +105,7 @@ def secondary_capture(reading: Reading, source: bytes) -> bytes:
     hd = _highdicom()
     made = hd.sc.SCImage.from_ref_dataset(
         ref_dataset=radiograph,
-        pixel_array=reading.overlay(max(reading.shape)),
+        pixel_array=_even(reading.overlay(max(reading.shape))),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -124,11 +126,17 @@ def secondary_capture(reading: Reading, source: bytes) -> bytes:
     return _saved(made)
 
 
+def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An even number of rows: GDCM, which codes the run lengths, ends the process on odd rows of odd length."""
+    return np.pad(picture, ((0, len(picture) % 2), (0, 0), (0, 0)), mode="edge")
+
+
 def _highdicom() -> Any:
     try:
         import highdicom
     except ImportError:
         raise Unavailable("DICOM results need highdicom: pip install 'pneumoseg[dicom]'") from None
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every attribute that it copies
     return highdicom
 
 
