@@ -81,15 +81,15 @@ def complete(content: Any, whole: Any) -> Any:
 
 
 def complete_items(content: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with the keys that items of its lists lack; ``whole`` holds all of its keys."""
-    return {
-        key: complete_items(value, whole[key])
-        if isinstance(value, Mapping) and isinstance(whole[key], Mapping)
-        else complete(value, whole[key])
-        if isinstance(value, list)
-        else value
-        for key, value in content.items()
-    }
+    """The content with the keys of ``whole`` that items of its lists lack, and no others."""
+    found = dict(content)
+    for key, value in content.items():
+        wanted = whole.get(key)
+        if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+            found[key] = complete_items(value, wanted)
+        elif isinstance(value, list):
+            found[key] = complete(value, wanted)
+    return found
 
 
 def both(one: Any, other: Any) -> tuple[Mapping[Any, Any], Mapping[Any, Any]] | None:

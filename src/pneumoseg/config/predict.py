@@ -1,8 +1,8 @@
 """Section predict: probability maps."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from pneumoseg.config.section import Section
 
@@ -10,16 +10,10 @@ Use = Literal["both", "map", "image"]
 Scale = Annotated[float, Field(ge=0.25, le=4)]
 
 
-def _is_text(source: Any) -> Any:
-    if isinstance(source, int | float):
-        raise ValueError('a commit of digits alone is read as a number; put it in quotes: source: "1234567"')  # noqa: TRY004 - pydantic takes it as the message
-    return source
-
-
 class MemberParams(Section):
     """Another experiment whose networks predict along."""
 
-    source: Annotated[str, BeforeValidator(_is_text)] = Field(min_length=1)
+    source: str = Field(min_length=1)
     weight: float = Field(1.0, gt=0)
     use: Use = "both"
 

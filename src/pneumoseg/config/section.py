@@ -101,6 +101,8 @@ def _explain(root: type[Section], source: str, item: Any) -> str:
         return f"{source}: {location} is not a parameter; {_advice(_section_at(root, item['loc']), item['loc'][-1])}"
     if item["type"] == SECRET:
         return f"{source}: {location}: {message}"
+    if item["type"] == "string_type" and isinstance(item["input"], int | float):  # a commit of digits alone, or off
+        message = "YAML takes this for no text; put it in quotes"
     shown = masked(json.dumps(item["input"], default=str))
     return f"{source}: {location} = {shown if len(shown) < 120 else shown[:117] + '...'}: {message}"
 
